@@ -1,0 +1,37 @@
+"""The detector interface: classical and learned detectors are used alike."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from heme_edge.crops import Image
+from heme_edge.results import DetectedCell
+
+
+class Detector(Protocol):
+    """Finds nucleated cells (and clumps, see ``looks_for``) in a field.
+
+    One instance belongs to one thread.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name shown in outputs, for example ``classical``."""
+        ...
+
+    @property
+    def looks_for(self) -> tuple[str, ...]:
+        """What it searches for, in words; anything else is "not counted here"."""
+        ...
+
+    def find(self, image: Image, um_per_px: float) -> list[DetectedCell]:
+        """Cells of one field.
+
+        Args:
+            image: RGB uint8 ``[H, W, 3]``.
+            um_per_px: scale, 0.05 to 1.0 µm/px.
+
+        Returns:
+            centres and radii of whole cells in px of ``image``, highest score first.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Frame sources: cameras, streams, videos, folders and the simulated stage."""

@@ -1,0 +1,1 @@
+"""Drawn marrow smears and a simulated microscope stage over them."""

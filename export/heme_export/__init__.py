@@ -1,0 +1,1 @@
+"""Part of heme-edge. Research use only."""
