@@ -1,0 +1,50 @@
+"""``heme-calibrate``: what is measured, not learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from heme_edge.cli_support import HemeGroup
+
+
+@click.group(cls=HemeGroup)
+@click.version_option(package_name="heme-edge")
+def main() -> None:
+    """Measure confidence and INT8 ranges. Research use only."""
+
+
+@main.command()
+@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--accuracy", type=click.FloatRange(0.5, 1.0), default=0.98, show_default=True,
+              help="Wanted among the cells that keep their name.")  # fmt: skip
+def confidence(table: Path, accuracy: float) -> None:
+    """Fit temperature and reject threshold on TABLE (.npz with `logits` [M,N,C] and `truth` [N]).
+
+    Prints one JSON line. The crops must be of groups that no network was trained on.
+    """
+    import json
+
+    import numpy as np
+
+    from heme_calibration import confidence as fitting
+    from heme_edge.errors import HemeError
+
+    try:
+        with np.load(table, allow_pickle=False) as arrays:
+            logits, truth = arrays["logits"], arrays["truth"]
+    except (OSError, ValueError, KeyError) as error:
+        raise HemeError(f"'{table}' cannot be used: {error}") from error
+    temperature = fitting.fit_temperature(logits, truth)
+    probabilities = fitting.ensemble_probabilities(logits, temperature)
+    click.echo(
+        json.dumps(
+            {
+                "temperature": temperature,
+                "reject_threshold": fitting.fit_reject_threshold(probabilities, truth, accuracy),
+                "ece": fitting.expected_calibration_error(probabilities, truth),
+                "n": len(truth),
+            }
+        )
+    )

@@ -1,0 +1,92 @@
+"""INT8: activation ranges measured on training crops, and the u8 file made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heme_edge.crops import Image
+from heme_edge.errors import HemeError, MissingExtraError
+
+QUANTISED_OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool")
+"""The head (Softmax, Log, Mul, ReduceSum) stays in floating point in every precision."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What calibration used, for ``bundle.json``."""
+
+    method: str
+    crops: int
+    digest: str
+
+
+class _Reader:
+    """Feeds crops to ONNX Runtime's calibrator in batches, so that memory stays flat."""
+
+    def __init__(self, crops: Sequence[Image], batch: int = 32) -> None:
+        self._batches: Iterator[Image] = iter(
+            np.stack(crops[at : at + batch]) for at in range(0, len(crops), batch)
+        )
+
+    def get_next(self) -> dict[str, Any] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {"crops": batch}
+
+
+def quantise_u8(
+    fp32: Path, int8: Path, crops: Sequence[Image], method: str = "Percentile"
+) -> Ranges:
+    """Writes the INT8 file for CPUs: u8 asymmetric activations, s8 weights per channel.
+
+    Args:
+        fp32: ONNX file with the input ``crops``.
+        int8: where to write.
+        crops: uint8 ``[96, 96, 3]`` crops of training groups, classes drawn equally.
+        method: ``MinMax``, ``Percentile`` or ``Entropy`` of ONNX Runtime.
+
+    Raises:
+        HemeError: fewer than 16 crops.
+        MissingExtraError: onnx is not installed.
+    """
+    if len(crops) < 16:
+        raise HemeError(f"INT8 calibration needs at least 16 crops, not {len(crops)}.")
+    try:
+        from onnxruntime import quantization as q
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as missing:
+        raise MissingExtraError("INT8 calibration", "export") from missing
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+        q.quantize_static(
+            str(prepared),
+            str(int8),
+            _Reader(crops),
+            quant_format=q.QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED_OPERATORS),
+            nodes_to_exclude=_floating_point_nodes(prepared),
+            per_channel=True,
+            activation_type=q.QuantType.QUInt8,
+            weight_type=q.QuantType.QInt8,
+            calibrate_method=getattr(q.CalibrationMethod, method),
+            extra_options={"CalibPercentile": 99.99} if method == "Percentile" else {},
+        )
+    digest = hashlib.sha256(b"".join(c.tobytes() for c in crops)).hexdigest()
+    return Ranges(method, len(crops), digest)
+
+
+def _floating_point_nodes(model: Path) -> list[str]:
+    """Preprocessing before the first convolution, and the head after the last matrix product."""
+    import onnx
+
+    nodes = list(onnx.load(model).graph.node)
+    weighted = [i for i, n in enumerate(nodes) if n.op_type in ("Conv", "Gemm", "MatMul")]
+    return [n.name for i, n in enumerate(nodes) if i < weighted[0] or i > weighted[-1]]

@@ -1,0 +1,65 @@
+"""ONNX Runtime on the CPU: the backend that works everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from heme_edge.backends.base import CheckedBackend, Probabilities
+from heme_edge.bundle import Bundle
+from heme_edge.crops import Image
+from heme_edge.errors import BackendError
+
+NAME = "onnxruntime"
+SCHEMES = ("float", "u8-asymmetric")
+"""On x86 only unsigned activations are fast; the symmetric file is TensorRT's."""
+
+
+class OnnxRuntimeBackend(CheckedBackend):
+    """One session of ``onnxruntime``'s CPU provider.
+
+    Args:
+        bundle: a verified bundle.
+        precision: one of its precisions.
+        threads: of the session; 0 leaves the choice to the runtime.
+
+    Raises:
+        BackendError: the file cannot be loaded or has other inputs or outputs.
+        BundleError: the bundle has no such precision.
+    """
+
+    def __init__(self, bundle: Bundle, precision: str, threads: int = 0) -> None:
+        super().__init__(f"{NAME} {precision}", precision, len(bundle.codes))
+        import onnxruntime as ort
+
+        model = bundle.model(precision, SCHEMES)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session: Any = ort.InferenceSession(
+                str(bundle.path / model.file), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises its own, undocumented types
+            raise BackendError(
+                f"ONNX Runtime cannot load '{model.file}': {_first_line(error)}"
+            ) from error
+        self._check_outputs(model.file)
+
+    def _check_outputs(self, file: str) -> None:
+        inputs = [i.name for i in self._session.get_inputs()]
+        outputs = {o.name for o in self._session.get_outputs()}
+        if inputs != ["crops"] or not {"probabilities", "disagreement"} <= outputs:
+            raise BackendError(f"'{file}' is not a heme-edge model: it has {inputs} -> {outputs}.")
+
+    def _run(self, crops: Image) -> tuple[Probabilities, Probabilities]:
+        out = self._session.run(["probabilities", "disagreement"], {"crops": crops})
+        return np.asarray(out[0], np.float32), np.asarray(out[1], np.float32)
+
+    def _free(self) -> None:
+        self._session = None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]

@@ -1,0 +1,59 @@
+"""What the four commands share: errors as one sentence and a hint, and common options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heme_edge.errors import HemeError
+
+EXIT_SOME_SKIPPED, EXIT_UNUSABLE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class HemeGroup(click.Group):
+    """A click group whose users never see a traceback for a mistake of theirs."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command; exits 2 after a ``HemeError``, 130 after Ctrl-C."""
+        if kwargs.get("standalone_mode") is False:
+            return super().main(*args, **kwargs)
+        try:
+            result = super().main(*args, **(kwargs | {"standalone_mode": False}))
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted.", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+        except HemeError as error:
+            sys.exit(show_error(error))
+        except BrokenPipeError:
+            sys.stdout = None  # type: ignore[assignment]
+            sys.exit(EXIT_SOME_SKIPPED)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def show_error(error: HemeError) -> int:
+    """Prints the sentence and the hint on stderr; returns the exit code 2."""
+    click.echo(f"Error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"Try: {error.hint}", err=True)
+    return EXIT_UNUSABLE
+
+
+def _default_crops() -> Path | None:
+    shared = os.environ.get("HEME_DATA")
+    return Path(shared) / "crops" if shared else None
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    default=_default_crops,
+    required=True,
+    help="Manifest, or the folder that holds it and its tar shards [default: $HEME_DATA/crops].",
+)

@@ -1,0 +1,138 @@
+"""Reading photos: any common format to RGB uint8, with a sentence for each that cannot be."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heme_edge.crops import Image
+from heme_edge.errors import PhotoError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+MAX_PIXELS = 250_000_000
+# OpenCV reads this once, when it is loaded; it is never imported before this module.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+
+_JPEG = b"\xff\xd8"
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_END_OF_IMAGE = 0xD9
+
+
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key that puts ``field 9`` before ``field 10``."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(1, int(p), "") if p.isdigit() else (0, 0, p.lower()) for p in parts]
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """Every file below ``folder`` with a photo's suffix, in natural order; hidden ones left out."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    return sorted(found, key=natural_key)
+
+
+def read_photo(path: Path) -> Image:
+    """A photo as RGB uint8 ``[H, W, 3]``, turned as its EXIF orientation says.
+
+    16-bit images are scaled to 8 bits by their own range of use (12-bit cameras store in
+    16), grey becomes three equal channels, transparency is laid over white.
+
+    Raises:
+        PhotoError: it cannot be opened, is no picture, is cut short, or is over 250 megapixels.
+    """
+    try:
+        data = _read_bytes(path)
+    except OSError as error:
+        raise PhotoError(f"cannot be opened ({error.strerror or error})") from error
+    return decode_photo(data)
+
+
+def _read_bytes(path: Path) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123 - a seam that tests of unreadable files patch
+        return file.read()
+
+
+def decode_photo(data: bytes) -> Image:
+    """The same for the bytes of a file.
+
+    Raises:
+        PhotoError: as ``read_photo``.
+    """
+    import cv2
+
+    if not data:
+        raise PhotoError("is empty")
+    if data.startswith(_JPEG) and not _jpeg_is_whole(data):
+        raise PhotoError("is cut short")
+    # IMREAD_COLOR turns by EXIF and takes CMYK; the other formats need their own depth kept.
+    flag = cv2.IMREAD_COLOR if data.startswith(_JPEG) else cv2.IMREAD_UNCHANGED
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error as error:
+        raise PhotoError("is damaged, or larger than 250 megapixels") from error
+    if image is None:
+        raise PhotoError("is not a picture this program can read")
+    return _to_rgb8(np.asarray(image))
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """Whether the marker walk reaches the end-of-image marker of the main picture.
+
+    Decoders fill what is missing with grey and say nothing. A search for FF D9 alone would
+    find the one of an embedded thumbnail.
+    """
+    at = 2
+    while at + 4 <= len(data):
+        marker = _MARKER.search(data, at)
+        if marker is None:
+            return False
+        code = data[marker.end() - 1]
+        if code == _END_OF_IMAGE:
+            return True
+        at = marker.end()
+        at += int.from_bytes(data[at : at + 2], "big")
+    return False
+
+
+def _to_rgb8(image: NDArray[Any]) -> Image:
+    """Any depth and channel count of OpenCV's (B, G, R, alpha) to RGB uint8."""
+    import cv2
+
+    image = _to_8_bits(image)
+    if image.ndim == 2:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8)
+    if image.shape[2] == 4:
+        return _over_white(image)
+    if image.shape[2] == 3:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    raise PhotoError(f"has {image.shape[2]} channels; 1, 3 or 4 are read")
+
+
+def _to_8_bits(image: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype == np.uint16:
+        highest = int(image.max())
+        bits = 8 if highest < 256 else next(b for b in (10, 12, 14, 16) if highest < 1 << b)
+        scale = 255.0 / ((1 << bits) - 1)
+    elif image.dtype in (np.float32, np.float64) and float(image.max()) <= 1.0:
+        scale = 255.0
+    else:
+        raise PhotoError(f"has pixels of type {image.dtype}; 8 and 16 bits are read")
+    return np.clip(np.rint(image.astype(np.float32) * scale), 0, 255).astype(np.uint8)
+
+
+def _over_white(bgra: NDArray[np.uint8]) -> Image:
+    alpha = bgra[:, :, 3:].astype(np.uint16)
+    colour = bgra[:, :, 2::-1].astype(np.uint16)
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

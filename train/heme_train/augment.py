@@ -1,0 +1,169 @@
+"""Augmentation: what differs between laboratories is changed at random, the cell is kept.
+
+The steps that Albumentations has are Albumentations'. Two are ours because they are this
+field's: mixing of the stain in optical-density space, and a foreign background around the
+cell, so that a network cannot learn a class by its laboratory.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heme_edge.crops import CROP_PX, Image
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+COMMON_PX = 96
+"""Crops are first cut to this, so that the border a rotation leaves is filled alike for all."""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strong each step is; all zero is the plain centre crop.
+
+    Attributes:
+        stain: half-width of the uniform 3x3 mixing of optical densities.
+        gain: half-width of the per-channel white-point gain.
+        scale: smallest and largest magnification.
+        background: share of crops whose surroundings are replaced.
+        optics: chance of each of blur, lower resolution, sharpening, noise and JPEG.
+    """
+
+    stain: float = 0.2
+    gain: float = 0.12
+    scale: tuple[float, float] = (0.75, 1.3)
+    background: float = 0.5
+    optics: float = 0.25
+
+
+class Augmenter:
+    """Turns one decoded crop into a training crop, repeatably for one generator.
+
+    Args:
+        strength: how much of each.
+    """
+
+    def __init__(self, strength: Strength) -> None:
+        import albumentations as A  # noqa: N812 - its documented alias
+
+        self._strength = strength
+        self._geometry: Any = A.Compose(
+            [
+                A.HorizontalFlip(p=0.5),
+                A.Affine(
+                    rotate=(-180, 180),
+                    scale=strength.scale,
+                    keep_ratio=True,
+                    shear=(-6, 6),
+                    translate_px=(-4, 4),
+                    border_mode=4,  # cv2.BORDER_REFLECT_101
+                    p=1.0,
+                ),
+            ]
+        )
+        p = strength.optics
+        self._optics: Any = A.Compose(
+            [
+                A.OneOf(
+                    [
+                        A.GaussianBlur(blur_limit=0, sigma_limit=(0.4, 1.4), p=1.0),
+                        A.Downscale(
+                            scale_range=(0.4, 0.8),
+                            interpolation_pair={"downscale": 3, "upscale": 1},  # area, linear
+                            p=1.0,
+                        ),
+                        A.UnsharpMask(
+                            blur_limit=(3, 7), sigma_limit=(0.6, 1.5), alpha=(0.3, 1.0), p=1.0
+                        ),
+                    ],
+                    p=min(1.0, 2 * p),
+                ),
+                A.GaussNoise(std_range=(0.01, 0.04), p=p),
+                A.ImageCompression(quality_range=(50, 95), p=p),
+            ]
+        )
+
+    def __call__(
+        self, image: Image, background: Image | None, rng: np.random.Generator
+    ) -> Image:
+        """A training crop ``[96, 96, 3]`` uint8 RGB.
+
+        Args:
+            image: RGB uint8, side 96 px or more, the cell in the centre.
+            background: another crop whose surroundings may replace this one's, or None.
+            rng: the only source of chance.
+        """
+        crop = self._warp(image, rng)
+        crop = mix_stain(crop, self._strength.stain, self._strength.gain, rng)
+        if background is not None and rng.random() < self._strength.background:
+            other = self._warp(background, rng)
+            other = mix_stain(other, self._strength.stain, self._strength.gain, rng)
+            crop = soft_disc(crop, other, rng)
+        self._optics.set_random_seed(int(rng.integers(2**31)))
+        result: Image = self._optics(image=crop)["image"]
+        return result
+
+    def _warp(self, image: Image, rng: np.random.Generator) -> Image:
+        self._geometry.set_random_seed(int(rng.integers(2**31)))
+        warped: Image = self._geometry(image=centre(image, COMMON_PX))["image"]
+        return warped
+
+
+def centre(image: Image, side: int = CROP_PX) -> Image:
+    """The middle ``[side, side, 3]`` of a crop; smaller crops are mirrored outwards."""
+    import cv2
+
+    height, width = image.shape[:2]
+    if height < side or width < side:
+        y, x = max(0, side - height), max(0, side - width)
+        image = np.asarray(
+            cv2.copyMakeBorder(
+                image, y // 2, y - y // 2, x // 2, x - x // 2, cv2.BORDER_REFLECT_101
+            ),
+            np.uint8,
+        )
+        height, width = image.shape[:2]
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+_DENSITY: NDArray[np.float32] = -np.log((np.arange(256, dtype=np.float32) + 1.0) / 256.0)
+
+
+def mix_stain(image: Image, stain: float, gain: float, rng: np.random.Generator) -> Image:
+    """Random linear mixing of the three optical densities, and a random white point.
+
+    Optical density D = -ln((I+1)/256) adds over stains (Beer-Lambert; Ruifrok & Johnston
+    2001), so a 3x3 matrix near the identity is another stain, and a constant another lamp.
+
+    Args:
+        image: RGB uint8 ``[H, W, 3]``.
+        stain: half-width of the uniform entries added to the identity.
+        gain: half-width of the uniform density added per channel.
+        rng: source of chance.
+    """
+    import cv2
+
+    matrix = np.eye(3) * rng.uniform(1 - stain, 1 + stain) + rng.uniform(-stain, stain, (3, 3))
+    offset = rng.uniform(-gain, gain, (3, 1))
+    density = cv2.transform(_DENSITY[image], np.hstack([matrix, offset]).astype(np.float32))
+    mixed = np.exp(-np.maximum(density, 0.0)) * 256.0 - 1.0
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+_RADIUS: NDArray[np.float32] = np.hypot(
+    *np.mgrid[-47.5:48.5, -47.5:48.5].astype(np.float32)  # px from the crop's centre
+).astype(np.float32)
+
+
+def soft_disc(inside: Image, outside: Image, rng: np.random.Generator) -> Image:
+    """One crop's middle in another's surroundings, with a soft edge of random radius."""
+    radius = rng.uniform(26.0, 46.0)
+    width = rng.uniform(1.0, 4.0)
+    mask = (1.0 / (1.0 + np.exp((_RADIUS - radius) / width)))[..., None]
+    return np.rint(inside * mask + outside * (1.0 - mask)).astype(np.uint8)
