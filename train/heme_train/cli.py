@@ -23,8 +23,8 @@ def main() -> None:
 @data_option
 @click.option("--run", "run", type=click.Path(path_type=Path), required=True, help="Run folder.")
 @click.option(
-    "--extra", type=click.Path(exists=True, path_type=Path),
-    help="Another crop set to train on too, such as detector false alarms.",
+    "--extra", "extras", type=click.Path(exists=True, path_type=Path), multiple=True,
+    help="Another crop set to train on too, such as detector false alarms. Repeatable.",
 )  # fmt: skip
 @click.option("--source", "sources", multiple=True, help="Train on this source only. Repeatable.")
 @click.option("--network", default="efficientnet_lite0", show_default=True, help="Any timm model.")
@@ -41,15 +41,17 @@ def main() -> None:
 @click.option("--standardise", is_flag=True, help="Standardise each crop's channels.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def fit(  # noqa: D417 - click documents the options
-    data: Path, run: Path, extra: Path | None, sources: tuple[str, ...], network: str,
+    data: Path, run: Path, extras: tuple[Path, ...], sources: tuple[str, ...], network: str,
     weights: str, hold_out: str, epochs: int, draws: int, batch: int, rate: float, standardise: bool,
     seed: int,
 ) -> None:  # fmt: skip
     """Train one network; run the same command again to resume an interrupted one."""
-    from heme_train import fit as fitting
-    from heme_train.data import open_crops
+    from functools import reduce
 
-    more = open_crops(extra) if extra else None
+    from heme_train import fit as fitting
+    from heme_train.data import CropSet, open_crops
+
+    more = reduce(CropSet.joined, map(open_crops, extras)) if extras else None
     recipe = fitting.Recipe(
         network=network, weights=weights, hold_out=hold_out, sources=sources, epochs=epochs,
         draws=draws, batch=batch, rate=rate, standardise=standardise, seed=seed,
@@ -98,3 +100,24 @@ def evaluate(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "metrics.json").write_text(text + "\n")
+
+
+@main.command("false-alarms")
+@click.option("--images", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--annotations", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--split", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--role", default="fit", show_default=True)
+@click.option("--label", default="wbc", show_default=True, help="Label of the true cells.")
+@click.option("--only", default="*", show_default=True, help="File name pattern.")
+@click.option("--um-per-px", type=click.FloatRange(0.05, 1.0), required=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+def false_alarms(
+    images: Path, annotations: Path, split: Path, role: str, label: str, only: str,
+    um_per_px: float, out: Path,
+) -> None:  # fmt: skip
+    """Cut detector false alarms and empty places from annotated fields, for `fit --extra`."""
+    from heme_train.false_alarms import Fields, cut_false_alarms
+
+    fields = Fields(images, annotations, split, role, label, only, um_per_px)
+    counts = cut_false_alarms(fields, out)
+    click.echo(", ".join(f"{n} {code}" for code, n in sorted(counts.items())))

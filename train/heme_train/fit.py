@@ -164,7 +164,7 @@ class _State:
 
     def __init__(self, recipe: Recipe, classes: int) -> None:
         import torch
-        from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+        from torch.optim.swa_utils import AveragedModel
 
         self.recipe = recipe
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -172,9 +172,7 @@ class _State:
         network = create_network(recipe.network, classes, recipe.weights)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
-            self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(recipe.average),  # type: ignore[no-untyped-call]
-            use_buffers=True,
+            self.network, avg_fn=_moving_average(recipe.average), use_buffers=True
         )
         self.prepare = preprocessing(mean, std, recipe.standardise).to(self.device)
         steps = recipe.epochs * math.ceil(recipe.draws / recipe.batch)
@@ -213,6 +211,16 @@ class _State:
         self.epoch = content.pop("epoch")
         for part, value in content.items():
             getattr(self, part).load_state_dict(value)
+
+
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
+    """An exponential average whose horizon grows with the steps, so that the start is forgotten."""
+
+    def update(average: Tensor, value: Tensor, steps: Any) -> Tensor:
+        keep = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        return average + (value - average) * (1 - keep)
+
+    return update
 
 
 def _warm_cosine(step: int, steps: int) -> float:

@@ -1,0 +1,188 @@
+"""Photos offline: folders of fields, or of single-cell crops, to a differential."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from heme_edge.crops import CROP_PX, CROP_UM, CROP_UM_PER_PX, Image, centre_crop
+from heme_edge.errors import HemeError, PhotoError
+from heme_edge.naming import Namer
+from heme_edge.outputs import ResultFiles
+from heme_edge.photos import find_photos, read_photo
+from heme_edge.results import DetectedCell, NamedCell
+from heme_edge.tally import Tally, reason_not_counted
+
+MIN_CELL_UM = 4.0
+BATCH = 64
+AHEAD = 4
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file to read, and the name it has in the results."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class _CellPhoto:
+    """A single-cell image as a crop, and the middle of the image it came from, px."""
+
+    crop: Image
+    x_px: float
+    y_px: float
+
+
+@dataclass
+class Counts:
+    """What a run has done so far."""
+
+    read: int = 0
+    skipped: int = 0
+    cells: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one run writes to and reports through.
+
+    Attributes:
+        namer: names cells; belongs to the calling thread.
+        files: where rows go.
+        tally: counts of the differential.
+        counts: counts of the run.
+        advance: called after each photo with the number of photos done since the last call.
+    """
+
+    namer: Namer
+    files: ResultFiles
+    tally: Tally
+    counts: Counts
+    advance: Callable[[int], None]
+
+
+def collect(paths: Sequence[Path]) -> list[Photo]:
+    """The photos of files and folders, each named relative to the folder it was found in.
+
+    Where two folders would give two photos one name, all names keep their folder.
+
+    Raises:
+        HemeError: a path does not exist, or there is no photo at all.
+    """
+    found: list[tuple[Path, Path]] = []
+    for path in paths:
+        if path.is_dir():
+            found += [(p, p.relative_to(path)) for p in find_photos(path)]
+        elif path.exists():
+            found.append((path, Path(path.name)))
+        else:
+            raise HemeError(f"'{path}' does not exist.")
+    if not found:
+        where = ", ".join(f"'{p}'" for p in paths)
+        raise HemeError(f"There are no photos in {where}.", "Photos are .jpg, .png, .tif, .bmp or .webp")
+    clash = len({name for _, name in found}) < len(found)
+    return [Photo(path, str(path if clash else name)) for path, name in found]
+
+
+def classify_fields(photos: Sequence[Photo], um_per_px: float, work: Work) -> None:
+    """Detects and names the cells of each photo; a bad one is named, counted and skipped."""
+
+    def read(photo: Photo) -> Image | PhotoError:
+        return _attempt(partial(_read_field, photo, um_per_px))
+
+    for photo, image in _ahead(read, photos, workers=1):
+        if isinstance(image, PhotoError):
+            _skip(work, photo, image)
+        else:
+            _keep(work, photo, work.namer.name_field(image, um_per_px), um_per_px)
+        work.advance(1)
+
+
+def _read_field(photo: Photo, um_per_px: float) -> Image:
+    image = read_photo(photo.path)
+    height, width = image.shape[:2]
+    if min(height, width) * um_per_px < CROP_UM:
+        raise PhotoError(f"is {width}x{height} px, smaller than one crop of {CROP_UM:.0f} µm")
+    return image
+
+
+def classify_crops(photos: Sequence[Photo], um_per_px: float, work: Work) -> None:
+    """Names single-cell images in batches, decoding ahead of the network."""
+    groups = [photos[at : at + BATCH] for at in range(0, len(photos), BATCH)]
+
+    def read(group: Sequence[Photo]) -> list[_CellPhoto | PhotoError]:
+        return [_attempt(partial(_read_crop, photo, um_per_px)) for photo in group]
+
+    for group, images in _ahead(read, groups, workers=2):
+        crops = [i.crop for i in images if not isinstance(i, PhotoError)]
+        names = iter(work.namer.name_crops(np.stack(crops)) if crops else [])
+        for photo, image in zip(group, images, strict=True):
+            if isinstance(image, PhotoError):
+                _skip(work, photo, image)
+                continue
+            name = next(names)
+            reason = reason_not_counted(name, work.namer.bundle.info.reject_threshold)
+            middle = DetectedCell(image.x_px, image.y_px, math.nan, 1.0)
+            _keep(work, photo, [NamedCell(middle, name, reason)], um_per_px)
+        work.advance(len(group))
+
+
+def _read_crop(photo: Photo, um_per_px: float) -> _CellPhoto:
+    image = read_photo(photo.path)
+    height, width = image.shape[:2]
+    if min(height, width) * um_per_px < MIN_CELL_UM:
+        raise PhotoError(f"is {width}x{height} px, too small for a cell at {um_per_px:g} µm/px")
+    if (height, width, um_per_px) != (CROP_PX, CROP_PX, CROP_UM_PER_PX):
+        image = centre_crop(image, um_per_px)
+    return _CellPhoto(image, (width - 1) / 2, (height - 1) / 2)
+
+
+def _attempt(read: Callable[[], T]) -> T | PhotoError:
+    try:
+        return read()
+    except PhotoError as error:
+        return error
+
+
+def _keep(work: Work, photo: Photo, cells: list[NamedCell], um_per_px: float) -> None:
+    work.files.read(photo.name, cells, um_per_px)
+    work.tally.add(cells)
+    work.counts.read += 1
+    work.counts.cells += len(cells)
+
+
+def _skip(work: Work, photo: Photo, error: PhotoError) -> None:
+    work.files.skipped(photo.name, error.message)
+    work.counts.skipped += 1
+
+
+def _ahead(
+    function: Callable[[T], R], items: Iterable[T], workers: int
+) -> Iterator[tuple[T, R]]:
+    """``(item, function(item))`` in order, computed a bounded distance ahead in threads."""
+    source = iter(items)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="reader")
+    try:
+        waiting: deque[tuple[T, Future[R]]] = deque(
+            (item, pool.submit(function, item)) for item in islice(source, AHEAD)
+        )
+        while waiting:
+            item, future = waiting.popleft()
+            result = future.result()
+            waiting.extend((i, pool.submit(function, i)) for i in islice(source, 1))
+            yield item, result
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

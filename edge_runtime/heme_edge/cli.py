@@ -1,0 +1,120 @@
+"""``heme-edge``: photos, a live camera, and what works on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heme_edge import RESEARCH_USE_ONLY, __version__
+from heme_edge.cli_support import EXIT_SOME_SKIPPED, EXIT_UNUSABLE, HemeGroup
+
+Command = Callable[..., Any]
+
+
+def model_options(command: Command) -> Command:
+    """``--bundle``, ``--precision`` and ``--backend``, alike on every command that names cells."""
+    for option in (
+        click.option("--backend", default="auto", show_default=True, help="Inference backend."),
+        click.option(
+            "--precision", default="auto", show_default=True,
+            help="auto (the fastest that passes its reference here), fp32, int8, …",
+        ),
+        click.option(
+            "--bundle", type=click.Path(path_type=Path),
+            help="Bundle folder [default: the one in the package].",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+scale_option = click.option(
+    "--um-per-px",
+    type=click.FloatRange(0.05, 1.0),
+    help="Scale of the pictures in µm per pixel [default: 0.25, marked as assumed].",
+)
+
+
+@click.group(cls=HemeGroup)
+@click.version_option(__version__, prog_name="heme-edge")
+def main() -> None:
+    """Find, crop and name bone-marrow cells beside the microscope.
+
+    Research use only. Not for use in diagnostic procedures.
+    """
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results.")
+@click.option("--crops", is_flag=True, help="The photos are single cells, not fields.")
+@scale_option
+@model_options
+def classify(
+    paths: tuple[Path, ...], out: Path, crops: bool, um_per_px: float | None,
+    bundle: Path | None, precision: str, backend: str,
+) -> int:  # fmt: skip
+    """Name the cells in photos (files or folders) and write the differential to --out.
+
+    Writes cells.csv, photos.csv, differential.csv and run.json. Exit code 0: all photos
+    read; 1: some skipped; 2: nothing usable; 130: interrupted.
+    """
+    from heme_edge.offline import Request, run
+
+    counts = run(
+        Request(paths, out, crops, um_per_px, bundle, precision, backend), click.echo
+    )
+    if not counts.read:
+        return EXIT_UNUSABLE
+    return EXIT_SOME_SKIPPED if counts.skipped else 0
+
+
+@main.command()
+@click.option(
+    "--camera", required=True, metavar="SRC",
+    help="Camera number or /dev path, http:// or rtsp:// stream, video file, photo folder, or sim.",
+)  # fmt: skip
+@scale_option
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this long.")
+@click.option("--headless", is_flag=True, help="JSON lines on stdout, no picture.")
+@click.option("--picture", type=click.Path(path_type=Path),
+              help="Write the annotated frame here, again and again [default: heme-live.jpg].")  # fmt: skip
+@click.option("--sim-seed", type=int, default=0, show_default=True, help="Seed of --camera sim.")
+@click.option("--sim-truth", type=click.Path(path_type=Path), help="Write the simulated truth.")
+@click.option("--sim-crops", type=click.Path(path_type=Path),
+              help="Class folders of real crops to paste into the simulated smear.")  # fmt: skip
+@model_options
+def live(
+    camera: str, um_per_px: float | None, seconds: float | None, headless: bool,
+    picture: Path | None, sim_seed: int, sim_truth: Path | None, sim_crops: Path | None,
+    bundle: Path | None, precision: str, backend: str,
+) -> int:  # fmt: skip
+    """Find and name cells in what a camera sees, until Ctrl-C."""
+    from heme_edge.live import Request, run
+
+    return run(
+        Request(
+            camera, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
+            bundle, precision, backend,
+        )
+    )  # fmt: skip
+
+
+@main.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder to check.")
+def doctor(bundle: Path | None) -> int:
+    """Say what works on this machine, and why the rest does not."""
+    from heme_edge.doctor import report
+
+    lines, well = report(bundle)
+    for line in lines:
+        click.echo(line)
+    click.echo(RESEARCH_USE_ONLY)
+    return 0 if well else EXIT_SOME_SKIPPED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""``heme-edge live``: capture, detect, classify, draw, frame after frame.
+
+Counts are per frame: a cell in view for thirty frames is named thirty times.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from heme_edge import RESEARCH_USE_ONLY
+from heme_edge.backends import open_backend
+from heme_edge.bundle import load_bundle
+from heme_edge.cli_support import EXIT_SOME_SKIPPED, show_error
+from heme_edge.crops import ASSUMED_UM_PER_PX
+from heme_edge.detect import open_detector
+from heme_edge.draw import annotate
+from heme_edge.errors import SourceError
+from heme_edge.frames import open_source
+from heme_edge.frames.base import Frame, FrameSource
+from heme_edge.naming import Namer
+from heme_edge.offline import about_model, differential_lines
+from heme_edge.results import NamedCell
+from heme_edge.tally import Tally
+
+PICTURE_EVERY_S = 1.0
+DEFAULT_PICTURE = Path("heme-live.jpg")
+AGES_KEPT = 100_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; ``um_per_px`` None means what the source knows, else assumed."""
+
+    camera: str
+    um_per_px: float | None = None
+    seconds: float | None = None
+    headless: bool = False
+    picture: Path | None = None
+    sim_seed: int = 0
+    sim_truth: Path | None = None
+    sim_crops: Path | None = None
+    bundle: Path | None = None
+    precision: str = "auto"
+    backend: str = "auto"
+
+
+@dataclass
+class _Session:
+    """What a run knows while it goes on."""
+
+    source: FrameSource
+    um_per_px: float
+    um_per_px_source: str
+    tally: Tally
+    started_s: float = field(default_factory=time.monotonic)
+    analysed: int = 0
+    cells: int = 0
+    ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=AGES_KEPT))
+    size: tuple[int, int] = (0, 0)
+
+
+def run(request: Request) -> int:
+    """Runs until the source ends, ``seconds`` have passed, or Ctrl-C; then prints the summary.
+
+    Returns:
+        0, or 1 when the source was lost after frames had been analysed.
+
+    Raises:
+        HemeError: wrong use, no such camera, or the source was lost before the first frame.
+    """
+    bundle = load_bundle(request.bundle)
+    namer = Namer(
+        bundle, open_backend(bundle, request.backend, request.precision), open_detector()
+    )
+    source = open_source(
+        request.camera,
+        sim_seed=request.sim_seed,
+        sim_truth=request.sim_truth,
+        sim_crops=request.sim_crops,
+    )
+    session = _Session(source, *_scale(request, source), Tally.of(bundle))
+    lost = None
+    try:
+        with _stopping(source, request.seconds):
+            _analyse(request, namer, session)
+    except SourceError as error:
+        if not session.analysed:
+            raise
+        lost = error
+    finally:
+        source.close()
+        namer.backend.close()
+    _finish(request, namer, session)
+    if lost is not None:
+        show_error(lost)
+        return EXIT_SOME_SKIPPED
+    return 0
+
+
+def _scale(request: Request, source: FrameSource) -> tuple[float, str]:
+    if request.um_per_px is not None:
+        return request.um_per_px, "given"
+    if source.um_per_px is not None:
+        return source.um_per_px, "source"
+    return ASSUMED_UM_PER_PX, "assumed"
+
+
+@contextmanager
+def _stopping(source: FrameSource, seconds: float | None) -> Iterator[None]:
+    """Closes the source on Ctrl-C, on SIGTERM and when time is up, which ends the loop."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        # A thread, since close() may wait for a lock that the interrupted read() holds.
+        threading.Thread(target=source.close, daemon=True).start()
+
+    old = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    timer = threading.Timer(seconds or 0, source.close)
+    timer.daemon = True
+    if seconds:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _analyse(request: Request, namer: Namer, session: _Session) -> None:
+    show = _JsonLines() if request.headless else _Picture(request.picture or DEFAULT_PICTURE)
+    show.begin(session)
+    while (frame := session.source.read()) is not None:
+        cells = namer.name_field(frame.image, session.um_per_px)
+        age_ms = 1000 * (time.monotonic() - frame.captured_s)
+        session.analysed += 1
+        session.cells += len(cells)
+        session.ages_ms.append(age_ms)
+        session.size = (frame.image.shape[1], frame.image.shape[0])
+        session.tally.add(cells)
+        show.frame(session, frame, cells, age_ms)
+    if isinstance(show, _Picture):
+        show.last(session)
+
+
+class _JsonLines:
+    """One JSON line per analysed frame on stdout."""
+
+    def begin(self, session: _Session) -> None:
+        print(RESEARCH_USE_ONLY, file=sys.stderr)
+
+    def frame(
+        self, session: _Session, frame: Frame, cells: Sequence[NamedCell], age_ms: float
+    ) -> None:
+        line = {
+            "frame": frame.index,
+            "time_s": round(frame.captured_s - session.started_s, 4),
+            "age_ms": round(age_ms, 1),
+            "cells": [
+                {
+                    "x_px": round(c.cell.x_px, 1),
+                    "y_px": round(c.cell.y_px, 1),
+                    "code": c.name.code,
+                    "probability": round(c.name.probability, 4),
+                }
+                for c in cells
+            ],
+        }
+        print(json.dumps(line), flush=True)
+
+
+class _Picture:
+    """A status line, and the annotated frame written to a file about once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next_s = 0.0
+        self._shown: tuple[Frame, Sequence[NamedCell]] | None = None
+
+    def begin(self, session: _Session) -> None:
+        print(f"{session.source.name}. {RESEARCH_USE_ONLY}")
+        print(f"Scale: {session.um_per_px} µm/px ({session.um_per_px_source}).")
+        print(f"The annotated frame is in {self._path}. Ctrl-C ends.", flush=True)
+
+    def frame(
+        self, session: _Session, frame: Frame, cells: Sequence[NamedCell], age_ms: float
+    ) -> None:
+        self._shown = (frame, cells)
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + PICTURE_EVERY_S
+        self._write(session)
+        print(f"frame {frame.index}: {len(cells)} cells, {age_ms:.0f} ms old", flush=True)
+
+    def last(self, session: _Session) -> None:
+        """Writes the last frame, however short ago the one before was written."""
+        if self._shown is not None:
+            self._write(session)
+
+    def _write(self, session: _Session) -> None:
+        import cv2
+
+        if self._shown is None:
+            return
+        frame, cells = self._shown
+        simulated = "SIMULATED SMEAR." if getattr(session.source, "simulated", False) else ""
+        notes = f"{simulated} {session.um_per_px:g} um/px ({session.um_per_px_source})."
+        picture = cv2.cvtColor(annotate(frame.image, cells, notes), cv2.COLOR_RGB2BGR)
+        suffix = self._path.suffix or ".jpg"
+        data = cv2.imencode(suffix, picture)[1].tobytes()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        part = self._path.with_name(f".{self._path.name}.part")
+        part.write_bytes(data)
+        part.replace(self._path)
+
+
+def _finish(request: Request, namer: Namer, session: _Session) -> None:
+    summary = _summary(namer, session)
+    if request.headless:
+        print(json.dumps({"summary": summary}), flush=True)
+        return
+    print("Counts are per frame: a cell seen in several frames is named in each.")
+    for line in differential_lines(session.tally):
+        print(line)
+    print(
+        f"frames {summary['frames_analysed']} analysed of {summary['frames_captured']} captured, "
+        f"cells named {summary['cells_named']}, "
+        f"age {summary['age_ms_p50']} ms (95 %: {summary['age_ms_p95']} ms)"
+    )
+    print(RESEARCH_USE_ONLY, flush=True)
+
+
+def _summary(namer: Namer, session: _Session) -> dict[str, Any]:
+    p50, p95 = np.percentile(session.ages_ms, (50, 95)) if session.ages_ms else (0.0, 0.0)
+    return {
+        "frames_captured": session.source.captured,
+        "frames_analysed": session.analysed,
+        "cells_named": session.cells,
+        "age_ms_p50": round(float(p50), 1),
+        "age_ms_p95": round(float(p95), 1),
+        "um_per_px": session.um_per_px,
+        "um_per_px_source": session.um_per_px_source,
+        "width_px": session.size[0],
+        "height_px": session.size[1],
+        "simulated": bool(getattr(session.source, "simulated", False)),
+        "counts": "per frame",
+        "notice": RESEARCH_USE_ONLY,
+        **about_model(namer.bundle, namer.backend.name),
+    }

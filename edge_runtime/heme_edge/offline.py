@@ -1,0 +1,135 @@
+"""``heme-edge classify``: one run over photos, from the request to the summary line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heme_edge import RESEARCH_USE_ONLY, __version__
+from heme_edge.backends import open_backend
+from heme_edge.bundle import Bundle, load_bundle
+from heme_edge.classify import Counts, Work, classify_crops, classify_fields, collect
+from heme_edge.crops import ASSUMED_UM_PER_PX
+from heme_edge.detect import open_detector
+from heme_edge.naming import Namer
+from heme_edge.outputs import ResultFiles
+from heme_edge.tally import Tally
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; ``um_per_px`` None means assumed."""
+
+    paths: tuple[Path, ...]
+    out: Path
+    crops: bool = False
+    um_per_px: float | None = None
+    bundle: Path | None = None
+    precision: str = "auto"
+    backend: str = "auto"
+
+
+def run(request: Request, say: Callable[[str], None]) -> Counts:
+    """Classifies photos and writes the results; after Ctrl-C too, for the photos done.
+
+    Raises:
+        HemeError: wrong use, or nothing to read.
+        KeyboardInterrupt: again, once the results are written.
+    """
+    photos = collect(request.paths)
+    bundle = load_bundle(request.bundle)
+    um_per_px = request.um_per_px or ASSUMED_UM_PER_PX
+    if request.um_per_px is None:
+        say(f"Scale: {um_per_px} µm/px, assumed. Give --um-per-px if it is another.")
+    namer = Namer(
+        bundle,
+        open_backend(bundle, request.backend, request.precision),
+        open_detector(),
+    )
+    tally, counts = Tally.of(bundle), Counts()
+    step = classify_crops if request.crops else classify_fields
+    interrupted = False
+    with ResultFiles(request.out, tally.names) as files:
+        try:
+            with _progress(len(photos)) as advance:
+                step(photos, um_per_px, Work(namer, files, tally, counts, advance))
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            namer.backend.close()
+        files.finish(tally, _about(request, namer, um_per_px, counts, interrupted))
+    _summary(request, tally, counts, say)
+    if interrupted:
+        raise KeyboardInterrupt
+    return counts
+
+
+def _about(
+    request: Request, namer: Namer, um_per_px: float, counts: Counts, interrupted: bool
+) -> dict[str, Any]:
+    return {
+        "notice": RESEARCH_USE_ONLY,
+        "heme_edge": __version__,
+        "photos": "crops" if request.crops else "fields",
+        "um_per_px": um_per_px,
+        "um_per_px_source": "assumed" if request.um_per_px is None else "given",
+        "read": counts.read,
+        "skipped": counts.skipped,
+        "cells": counts.cells,
+        "interrupted": interrupted,
+        "detector": None if request.crops else namer.detector.name,
+        "looks_for": None if request.crops else namer.detector.looks_for,
+        **about_model(namer.bundle, namer.backend.name),
+    }
+
+
+def about_model(bundle: Bundle, backend: str) -> dict[str, Any]:
+    """Which model named the cells, and what it cannot name: for every output."""
+    return {
+        "bundle": bundle.info.name,
+        "bundle_sha256": bundle.digest,
+        "backend": backend,
+        "classes": {c.code: c.name for c in bundle.info.classes},
+        "reject_threshold": bundle.info.reject_threshold,
+        "not_counted_here": "red cells (ER5, ER6) are never searched for in fields",
+    }
+
+
+def _summary(
+    request: Request, tally: Tally, counts: Counts, say: Callable[[str], None]
+) -> None:
+    for line in differential_lines(tally):
+        say(line)
+    say(f"read {counts.read} / skipped {counts.skipped} / cells {counts.cells}")
+    say(f"Results: {request.out}. {RESEARCH_USE_ONLY}")
+
+
+def differential_lines(tally: Tally) -> Iterator[str]:
+    """The differential as text: classes that occurred, with 95 % Wilson intervals."""
+    yield f"Differential of {tally.total} nucleated cells (95 % interval):"
+    for row in tally.rows():
+        if row.count:
+            yield (
+                f"  {row.code:<4}{row.name:<28}{row.count:>6}  {row.percent:5.1f} %  "
+                f"({row.low95:.1f}-{row.high95:.1f})"
+            )
+    if tally.left_out:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(tally.left_out.items()))
+        yield f"  not counted: {reasons}; red cells are not counted here"
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from heme_edge.progress import photo_bar
+
+    with photo_bar() as bar:
+        task = bar.add_task("photos", total=total)
+        yield lambda done: bar.advance(task, done)

@@ -1,0 +1,173 @@
+"""The files of an offline run: cells.csv, photos.csv, differential.csv and run.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from heme_edge.errors import HemeError
+from heme_edge.results import NamedCell
+from heme_edge.tally import UNCERTAIN, Tally
+
+CELLS_HEADER = (
+    "photo,x_px,y_px,radius_um,code,name,probability,second_code,second_probability,"
+    "disagreement,counted,reason"
+).split(",")
+PHOTOS_HEADER = "photo,status,cells,reason".split(",")
+DIFFERENTIAL_HEADER = "code,name,count,percent,low95,high95".split(",")
+READ, SKIPPED = "read", "skipped"
+
+
+class OutputError(HemeError):
+    """The results cannot be written; what was written before is whole."""
+
+
+class ResultFiles:
+    """Writes results as they come, one whole photo at a time.
+
+    A photo's rows are written with one call and flushed, so that an interruption leaves
+    whole rows of whole photos; after a failed write the file is cut back to its last whole
+    photo.
+
+    Args:
+        folder: made if it is missing.
+        names: class code to name.
+
+    Raises:
+        OutputError: the folder or a file cannot be made.
+    """
+
+    def __init__(self, folder: Path, names: dict[str, str]) -> None:
+        self._folder, self._names = folder, names
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._cells = _Table(folder / "cells.csv", CELLS_HEADER)
+            self._photos = _Table(folder / "photos.csv", PHOTOS_HEADER)
+        except OSError as error:
+            raise _output_error(folder, error) from error
+
+    def __enter__(self) -> ResultFiles:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._cells.close()
+        self._photos.close()
+
+    def read(self, photo: str, cells: Sequence[NamedCell], um_per_px: float) -> None:
+        """Adds a photo that was read, with its cells (possibly none)."""
+        rows = [self._cell_row(photo, c, um_per_px) for c in cells]
+        self._write([(self._cells, rows), (self._photos, [[photo, READ, len(cells), ""]])])
+
+    def skipped(self, photo: str, reason: str) -> None:
+        """Adds a photo that could not be read."""
+        self._write([(self._photos, [[photo, SKIPPED, 0, reason]])])
+
+    def finish(self, tally: Tally, about: dict[str, Any]) -> None:
+        """Writes differential.csv and run.json, each whole or not at all."""
+        try:
+            write_whole(self._folder / "differential.csv", _differential_text(tally))
+            write_whole(self._folder / "run.json", json.dumps(about, indent=1) + "\n")
+        except OSError as error:
+            raise _output_error(self._folder, error) from error
+
+    def _write(self, parts: Iterable[tuple[_Table, list[list[Any]]]]) -> None:
+        try:
+            for table, rows in parts:
+                table.add(rows)
+        except OSError as error:
+            raise _output_error(self._folder, error) from error
+
+    def _cell_row(self, photo: str, named: NamedCell, um_per_px: float) -> list[Any]:
+        cell, name = named.cell, named.name
+        return [
+            photo,
+            f"{cell.x_px:.1f}",
+            f"{cell.y_px:.1f}",
+            "" if math.isnan(cell.radius_px) else f"{cell.radius_px * um_per_px:.2f}",
+            name.code,
+            self._names[name.code],
+            f"{name.probability:.4f}",
+            name.second_code,
+            f"{name.second_probability:.4f}",
+            f"{name.disagreement:.4f}",
+            "true" if named.counted else "false",
+            named.reason,
+        ]
+
+
+class _Table:
+    """A CSV file that is flushed after every batch and never ends in half a row."""
+
+    def __init__(self, path: Path, header: Sequence[str]) -> None:
+        self._file: TextIO = path.open("w", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self.add([list(header)])
+
+    def add(self, rows: list[list[Any]]) -> None:
+        whole = os.fstat(self._file.fileno()).st_size
+        try:
+            self._writer.writerows(rows)
+            self._file.flush()
+        except OSError:
+            self._cut_back(whole)
+            raise
+
+    def _cut_back(self, size: int) -> None:
+        """Drops what a failed write left, in the file and in the buffer above it."""
+        os.ftruncate(self._file.fileno(), size)
+        descriptor = os.dup(self._file.fileno())
+        try:
+            self._file.close()
+        except OSError:
+            os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _differential_text(tally: Tally) -> str:
+    """Counted classes with Wilson intervals; uncertain cells have a row without a percentage."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(DIFFERENTIAL_HEADER)
+    for r in tally.rows():
+        percentages = (f"{v:.2f}" for v in (r.percent, r.low95, r.high95))
+        writer.writerow([r.code, r.name, r.count, *percentages])
+    uncertain = "not counted: no name was certain enough"
+    writer.writerow([UNCERTAIN, uncertain, tally.left_out[UNCERTAIN], "", "", ""])
+    return text.getvalue()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file so that it is there whole or not at all.
+
+    Raises:
+        OSError: as the file system says.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _output_error(folder: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"The results cannot be written to '{folder}' ({error.strerror or error}).",
+        "Free space or choose another --out; rows already written are whole",
+    )
