@@ -59,7 +59,15 @@ def draw_field(width: int = 640, height: int = 480, um_per_px: float = 0.25) -> 
     """A field with six drawn cells well inside it and one cut by the left border."""
     image = np.full((height, width, 3), (238, 232, 236), np.uint8)
     scale = 0.25 / um_per_px
-    spots = [(0.2, 0.25), (0.5, 0.25), (0.8, 0.25), (0.2, 0.75), (0.5, 0.75), (0.8, 0.75), (0.0, 0.5)]
+    spots = [
+        (0.2, 0.25),
+        (0.5, 0.25),
+        (0.8, 0.25),
+        (0.2, 0.75),
+        (0.5, 0.75),
+        (0.8, 0.75),
+        (0.0, 0.5),
+    ]
     for fx, fy in spots:
         at = (round(fx * width), round(fy * height))
         cv2.circle(image, at, round(26 * scale), (205, 190, 225), -1, cv2.LINE_AA)

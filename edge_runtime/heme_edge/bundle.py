@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -24,7 +23,12 @@ from heme_edge.errors import BundleError
 
 FORMAT = "heme-edge-bundle"
 FORMAT_VERSION = 1
-MANIFEST, REFERENCE, CONFUSION, CARD = "bundle.json", "reference.npz", "confusion.csv", "MODEL_CARD.md"
+MANIFEST, REFERENCE, CONFUSION, CARD = (
+    "bundle.json",
+    "reference.npz",
+    "confusion.csv",
+    "MODEL_CARD.md",
+)
 SCHEMES = {
     "fp32": ("float",),
     "fp16": ("float",),
@@ -198,7 +202,8 @@ def _check_version(folder: Path, content: dict[str, Any]) -> None:
     version = int(content["format_version"])
     if version > FORMAT_VERSION:
         raise BundleError(
-            f"The bundle '{folder}' has format {version}; this program knows up to {FORMAT_VERSION}.",
+            f"The bundle '{folder}' has format {version}; "
+            f"this program knows up to {FORMAT_VERSION}.",
             "pip install --upgrade heme-edge",
         )
 
@@ -206,7 +211,9 @@ def _check_version(folder: Path, content: dict[str, Any]) -> None:
 def _parse(content: dict[str, Any]) -> BundleInfo:
     crop = content["crop"]
     if (crop["px"], crop["um_per_px"]) != (CROP_PX, CROP_UM_PER_PX):
-        raise BundleError(f"The bundle wants crops of {crop}; this program cuts 96 px at 0.25 µm/px.")
+        raise BundleError(
+            f"The bundle wants crops of {crop}; this program cuts 96 px at 0.25 µm/px."
+        )
     return BundleInfo(
         name=str(content["name"]),
         classes=tuple(BundleClass(**c) for c in content["classes"]),
@@ -236,7 +243,8 @@ def _check_info(folder: Path, info: BundleInfo) -> None:
     for model in info.models:
         if model.scheme not in SCHEMES.get(model.precision, ()):
             raise BundleError(
-                f"The bundle '{folder}' has a model of unknown kind {model.precision}/{model.scheme}."
+                f"The bundle '{folder}' has a model of unknown kind "
+                f"{model.precision}/{model.scheme}."
             )
 
 
@@ -275,7 +283,7 @@ def write_bundle(folder: Path, info: BundleInfo, fill: Callable[[Path], None]) -
         load_bundle(part)
         if folder.exists():
             shutil.rmtree(folder)
-        os.replace(part, folder)
+        part.replace(folder)
     except OSError as error:
         raise BundleError(f"The bundle '{folder}' cannot be written ({error.strerror}).") from error
     finally:

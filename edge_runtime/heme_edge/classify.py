@@ -92,7 +92,9 @@ def collect(paths: Sequence[Path]) -> list[Photo]:
             raise HemeError(f"'{path}' does not exist.")
     if not found:
         where = ", ".join(f"'{p}'" for p in paths)
-        raise HemeError(f"There are no photos in {where}.", "Photos are .jpg, .png, .tif, .bmp or .webp")
+        raise HemeError(
+            f"There are no photos in {where}.", "Photos are .jpg, .png, .tif, .bmp or .webp"
+        )
     clash = len({name for _, name in found}) < len(found)
     return [Photo(path, str(path if clash else name)) for path, name in found]
 
@@ -169,9 +171,7 @@ def _skip(work: Work, photo: Photo, error: PhotoError) -> None:
     work.counts.skipped += 1
 
 
-def _ahead(
-    function: Callable[[T], R], items: Iterable[T], workers: int
-) -> Iterator[tuple[T, R]]:
+def _ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:
     """``(item, function(item))`` in order, computed a bounded distance ahead in threads."""
     source = iter(items)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="reader")

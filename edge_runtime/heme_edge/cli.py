@@ -64,9 +64,7 @@ def classify(
     """
     from heme_edge.offline import Request, run
 
-    counts = run(
-        Request(paths, out, crops, um_per_px, bundle, precision, backend), click.echo
-    )
+    counts = run(Request(paths, out, crops, um_per_px, bundle, precision, backend), click.echo)
     if not counts.read:
         return EXIT_UNUSABLE
     return EXIT_SOME_SKIPPED if counts.skipped else 0
@@ -80,8 +78,10 @@ def classify(
 @scale_option
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this long.")
 @click.option("--headless", is_flag=True, help="JSON lines on stdout, no picture.")
-@click.option("--picture", type=click.Path(path_type=Path),
-              help="Write the annotated frame here, again and again [default: heme-live.jpg].")  # fmt: skip
+@click.option(
+    "--picture", type=click.Path(path_type=Path),
+    help="Write the annotated frame here about once a second [default: heme-live.jpg].",
+)  # fmt: skip
 @click.option("--sim-seed", type=int, default=0, show_default=True, help="Seed of --camera sim.")
 @click.option("--sim-truth", type=click.Path(path_type=Path), help="Write the simulated truth.")
 @click.option("--sim-crops", type=click.Path(path_type=Path),

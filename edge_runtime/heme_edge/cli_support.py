@@ -32,7 +32,7 @@ class HemeGroup(click.Group):
         except HemeError as error:
             sys.exit(show_error(error))
         except BrokenPipeError:
-            sys.stdout = None  # type: ignore[assignment]
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the flush at exit fails too
             sys.exit(EXIT_SOME_SKIPPED)
         sys.exit(result if isinstance(result, int) else 0)
 

@@ -28,7 +28,7 @@ from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
 from heme_edge.draw import annotate
 from heme_edge.errors import SourceError
-from heme_edge.frames import open_source
+from heme_edge.frames import is_simulated, open_source
 from heme_edge.frames.base import Frame, FrameSource
 from heme_edge.naming import Namer
 from heme_edge.offline import about_model, differential_lines
@@ -82,9 +82,7 @@ def run(request: Request) -> int:
         HemeError: wrong use, no such camera, or the source was lost before the first frame.
     """
     bundle = load_bundle(request.bundle)
-    namer = Namer(
-        bundle, open_backend(bundle, request.backend, request.precision), open_detector()
-    )
+    namer = Namer(bundle, open_backend(bundle, request.backend, request.precision), open_detector())
     source = open_source(
         request.camera,
         sim_seed=request.sim_seed,
@@ -215,7 +213,7 @@ class _Picture:
         if self._shown is None:
             return
         frame, cells = self._shown
-        simulated = "SIMULATED SMEAR." if getattr(session.source, "simulated", False) else ""
+        simulated = "SIMULATED SMEAR." if is_simulated(session.source) else ""
         notes = f"{simulated} {session.um_per_px:g} um/px ({session.um_per_px_source})."
         picture = cv2.cvtColor(annotate(frame.image, cells, notes), cv2.COLOR_RGB2BGR)
         suffix = self._path.suffix or ".jpg"
@@ -254,7 +252,7 @@ def _summary(namer: Namer, session: _Session) -> dict[str, Any]:
         "um_per_px_source": session.um_per_px_source,
         "width_px": session.size[0],
         "height_px": session.size[1],
-        "simulated": bool(getattr(session.source, "simulated", False)),
+        "simulated": is_simulated(session.source),
         "counts": "per frame",
         "notice": RESEARCH_USE_ONLY,
         **about_model(namer.bundle, namer.backend.name),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from heme_edge import RESEARCH_USE_ONLY, __version__
@@ -55,7 +58,7 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
     interrupted = False
     with ResultFiles(request.out, tally.names) as files:
         try:
-            with _progress(len(photos)) as advance:
+            with _progress(len(photos)) as bar, _interruptible(bar) as advance:
                 step(photos, um_per_px, Work(namer, files, tally, counts, advance))
         except KeyboardInterrupt:
             interrupted = True
@@ -99,9 +102,7 @@ def about_model(bundle: Bundle, backend: str) -> dict[str, Any]:
     }
 
 
-def _summary(
-    request: Request, tally: Tally, counts: Counts, say: Callable[[str], None]
-) -> None:
+def _summary(request: Request, tally: Tally, counts: Counts, say: Callable[[str], None]) -> None:
     for line in differential_lines(tally):
         say(line)
     say(f"read {counts.read} / skipped {counts.skipped} / cells {counts.cells}")
@@ -120,6 +121,31 @@ def differential_lines(tally: Tally) -> Iterator[str]:
     if tally.left_out:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(tally.left_out.items()))
         yield f"  not counted: {reasons}; red cells are not counted here"
+
+
+@contextmanager
+def _interruptible(advance: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
+    """Holds back Ctrl-C until the photo in hand is written whole; a second one is not held."""
+    pressed = threading.Event()
+
+    def press(_signal: int, _frame: FrameType | None) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    def step(done: int) -> None:
+        advance(done)
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield advance
+        return
+    old = signal.signal(signal.SIGINT, press)
+    try:
+        yield step
+    finally:
+        signal.signal(signal.SIGINT, old)
 
 
 @contextmanager

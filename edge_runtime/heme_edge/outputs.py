@@ -8,20 +8,31 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from heme_edge.errors import HemeError
 from heme_edge.results import NamedCell
 from heme_edge.tally import UNCERTAIN, Tally
 
-CELLS_HEADER = (
-    "photo,x_px,y_px,radius_um,code,name,probability,second_code,second_probability,"
-    "disagreement,counted,reason"
-).split(",")
-PHOTOS_HEADER = "photo,status,cells,reason".split(",")
-DIFFERENTIAL_HEADER = "code,name,count,percent,low95,high95".split(",")
+CELLS_HEADER = [
+    "photo",
+    "x_px",
+    "y_px",
+    "radius_um",
+    "code",
+    "name",
+    "probability",
+    "second_code",
+    "second_probability",
+    "disagreement",
+    "counted",
+    "reason",
+]
+PHOTOS_HEADER = ["photo", "status", "cells", "reason"]
+DIFFERENTIAL_HEADER = ["code", "name", "count", "percent", "low95", "high95"]
 READ, SKIPPED = "read", "skipped"
 
 
@@ -32,9 +43,8 @@ class OutputError(HemeError):
 class ResultFiles:
     """Writes results as they come, one whole photo at a time.
 
-    A photo's rows are written with one call and flushed, so that an interruption leaves
-    whole rows of whole photos; after a failed write the file is cut back to its last whole
-    photo.
+    A photo's rows are written with one call, so that an interruption leaves whole rows; after
+    a failed write (a full disk) the file is cut back to its last whole photo.
 
     Args:
         folder: made if it is missing.
@@ -54,6 +64,7 @@ class ResultFiles:
             raise _output_error(folder, error) from error
 
     def __enter__(self) -> ResultFiles:
+        """For ``with``."""
         return self
 
     def __exit__(
@@ -62,6 +73,7 @@ class ResultFiles:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Closes both tables."""
         self._cells.close()
         self._photos.close()
 
@@ -108,32 +120,24 @@ class ResultFiles:
 
 
 class _Table:
-    """A CSV file that is flushed after every batch and never ends in half a row."""
+    """A CSV file written without a buffer, which never ends in half a row."""
 
     def __init__(self, path: Path, header: Sequence[str]) -> None:
-        self._file: TextIO = path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._file = path.open("wb", buffering=0)
         self.add([list(header)])
 
     def add(self, rows: list[list[Any]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        rest = memoryview(text.getvalue().encode())
         whole = os.fstat(self._file.fileno()).st_size
         try:
-            self._writer.writerows(rows)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError:
-            self._cut_back(whole)
+            with suppress(OSError):  # a device has no length to cut back
+                os.ftruncate(self._file.fileno(), whole)
             raise
-
-    def _cut_back(self, size: int) -> None:
-        """Drops what a failed write left, in the file and in the buffer above it."""
-        os.ftruncate(self._file.fileno(), size)
-        descriptor = os.dup(self._file.fileno())
-        try:
-            self._file.close()
-        except OSError:
-            os.ftruncate(descriptor, size)
-        finally:
-            os.close(descriptor)
 
     def close(self) -> None:
         self._file.close()
@@ -161,7 +165,7 @@ def write_whole(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

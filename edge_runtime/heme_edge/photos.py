@@ -135,4 +135,5 @@ def _to_8_bits(image: NDArray[Any]) -> NDArray[np.uint8]:
 def _over_white(bgra: NDArray[np.uint8]) -> Image:
     alpha = bgra[:, :, 3:].astype(np.uint16)
     colour = bgra[:, :, 2::-1].astype(np.uint16)
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    blended: NDArray[np.uint16] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+    return blended.astype(np.uint8)

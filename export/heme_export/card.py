@@ -47,9 +47,7 @@ def training_data(shares: dict[str, dict[str, int]]) -> tuple[dict[str, str], ..
     return tuple({"source": s, **ATTRIBUTIONS.get(s, unknown)} for s in sources)
 
 
-def render(
-    info: BundleInfo, evidence: dict[str, dict[str, Any]], never_shown: list[str]
-) -> str:
+def render(info: BundleInfo, evidence: dict[str, dict[str, Any]], never_shown: list[str]) -> str:
     """The card as Markdown.
 
     Args:
@@ -83,7 +81,9 @@ def render(
             f"- `{d['source']}`: {d['what']}. {d['licence']}. {d['citation']}"
             for d in info.training_data
         ),
-        f"- {WEIGHTS_NOTICE}" if info.provenance.get("recipe", {}).get("weights") == "packaged" else "",
+        f"- {WEIGHTS_NOTICE}"
+        if info.provenance.get("recipe", {}).get("weights") == "packaged"
+        else "",
         "## Provenance",
         "\n".join(f"- {key}: `{value}`" for key, value in info.provenance.items()),
     ]
@@ -106,7 +106,9 @@ def _accuracy_lines(info: BundleInfo, evidence: dict[str, dict[str, Any]]) -> st
     for title, m in evidence.items():
         lines.append(_row(title, m.get("precision", "fp32"), m))
         if "restricted" in m:
-            lines.append(_row(f"{title}, only the true classes allowed", m["precision"], m["restricted"]))
+            lines.append(
+                _row(f"{title}, only the true classes allowed", m["precision"], m["restricted"])
+            )
     return "\n".join(lines)
 
 

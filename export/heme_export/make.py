@@ -182,7 +182,9 @@ def _fill(
     reference = simulated_crops(options.seed)
     expected = _open(folder, info, "fp32").infer(reference)[0]
     np.savez_compressed(folder / REFERENCE, crops=reference, probabilities=expected)
-    info = replace(info, models=tuple(_tolerance(folder, info, m, reference, expected) for m in info.models))
+    info = replace(
+        info, models=tuple(_tolerance(folder, info, m, reference, expected) for m in info.models)
+    )
     tables = {}
     for precision in options.precisions:
         say(f"measuring {precision} on {len(rows[TEST])} test crops")
@@ -209,7 +211,11 @@ def _open(folder: Path, info: BundleInfo, precision: str) -> OnnxRuntimeBackend:
 
 
 def _tolerance(
-    folder: Path, info: BundleInfo, model: ModelFile, reference: Image, expected: NDArray[np.float32]
+    folder: Path,
+    info: BundleInfo,
+    model: ModelFile,
+    reference: Image,
+    expected: NDArray[np.float32],
 ) -> ModelFile:
     """fp32 must hold to 1e-3; INT8 to twice what it differs where it was made, or 0.02."""
     if model.precision == "fp32":
@@ -265,7 +271,9 @@ def _write_confusion(path: Path, measured: _Measured, rows: list[Crop], info: Bu
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["true", *codes])
-        writer.writerows([code, *map(int, counts)] for code, counts in zip(codes, matrix, strict=True))
+        writer.writerows(
+            [code, *map(int, counts)] for code, counts in zip(codes, matrix, strict=True)
+        )
 
 
 def load_evidence(items: tuple[str, ...]) -> dict[str, dict[str, Any]]:

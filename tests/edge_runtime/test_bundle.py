@@ -116,7 +116,7 @@ def test_a_pickle_in_the_reference_is_never_loaded(bundle_copy: Path) -> None:
     np.savez(bundle_copy / "reference.npz", crops=np.array([{"a": 1}], object), probabilities=0)
     digest = sha256_of(bundle_copy / "reference.npz")
     edit(bundle_copy, lambda c: c["files"].update({"reference.npz": digest}))
-    with pytest.raises(BundleError, match="cannot be used: .*allow_pickle=False"):
+    with pytest.raises(BundleError, match=r"cannot be used: .*allow_pickle=False"):
         load_bundle(bundle_copy).reference()
 
 

@@ -6,7 +6,12 @@ from heme_edge.tally import Tally, reason_not_counted, wilson
 
 @pytest.mark.parametrize(
     ("count", "total", "low", "high"),
-    [(25, 500, 0.0341, 0.0728), (0, 500, 0.0, 0.00763), (500, 500, 0.99237, 1.0), (1, 2, 0.0945, 0.9055)],
+    [
+        (25, 500, 0.0341, 0.0728),
+        (0, 500, 0.0, 0.00763),
+        (500, 500, 0.99237, 1.0),
+        (1, 2, 0.0945, 0.9055),
+    ],
 )
 def test_wilson_against_published_values(count: int, total: int, low: float, high: float) -> None:
     assert wilson(count, total) == pytest.approx((low, high), abs=5e-4)

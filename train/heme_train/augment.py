@@ -88,9 +88,7 @@ class Augmenter:
             ]
         )
 
-    def __call__(
-        self, image: Image, background: Image | None, rng: np.random.Generator
-    ) -> Image:
+    def __call__(self, image: Image, background: Image | None, rng: np.random.Generator) -> Image:
         """A training crop ``[96, 96, 3]`` uint8 RGB.
 
         Args:
@@ -166,4 +164,5 @@ def soft_disc(inside: Image, outside: Image, rng: np.random.Generator) -> Image:
     radius = rng.uniform(26.0, 46.0)
     width = rng.uniform(1.0, 4.0)
     mask = (1.0 / (1.0 + np.exp((_RADIUS - radius) / width)))[..., None]
-    return np.rint(inside * mask + outside * (1.0 - mask)).astype(np.uint8)
+    mixed = np.rint(inside * mask + outside * (1.0 - mask))
+    return np.asarray(mixed, np.uint8)

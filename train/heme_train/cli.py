@@ -40,10 +40,10 @@ def main() -> None:
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="Peak learning rate.")
 @click.option("--standardise", is_flag=True, help="Standardise each crop's channels.")
 @click.option("--seed", type=int, default=0, show_default=True)
-def fit(  # noqa: D417 - click documents the options
+def fit(
     data: Path, run: Path, extras: tuple[Path, ...], sources: tuple[str, ...], network: str,
-    weights: str, hold_out: str, epochs: int, draws: int, batch: int, rate: float, standardise: bool,
-    seed: int,
+    weights: str, hold_out: str, epochs: int, draws: int, batch: int, rate: float,
+    standardise: bool, seed: int,
 ) -> None:  # fmt: skip
     """Train one network; run the same command again to resume an interrupted one."""
     from functools import reduce

@@ -89,7 +89,7 @@ def fit(
 
     Args:
         crops: the labelled crops; only roles ``fold0`` to ``fold4`` are used.
-        run: folder for ``run.json``, ``checkpoint.pt`` (every epoch) and ``weights.pt`` (at the end).
+        run: folder for ``run.json``, ``checkpoint.pt`` (each epoch) and ``weights.pt`` (the end).
         recipe: what to train.
         extra: more crops for training, such as detector false alarms; their fold roles count too.
         report: called once per epoch.
@@ -130,7 +130,9 @@ def _roles(crops: CropSet, recipe: Recipe) -> tuple[list[Crop], list[Crop]]:
         raise HemeError(f"'{recipe.hold_out}' is not a fold.", f"One of {', '.join(FOLDS)}, none")
     training = crops.select([f for f in FOLDS if f != recipe.hold_out], recipe.sources)
     if len({c.code for c in training} - {BACKGROUND}) < 2:
-        raise HemeError("There are fewer than two classes to train on.", "Check --data and --source")
+        raise HemeError(
+            "There are fewer than two classes to train on.", "Check --data and --source"
+        )
     validation = crops.select([recipe.hold_out], recipe.sources)
     return training, [c for c in validation if c.code != BACKGROUND]
 
@@ -235,7 +237,7 @@ def _save(path: Path, content: dict[str, Any]) -> None:
 
     part = path.with_suffix(".part")
     torch.save(content, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
 class _Draws:
@@ -266,8 +268,8 @@ class _Draws:
 
     def _other(self, k: int, rng: np.random.Generator) -> Crop:
         if self._around and rng.random() < 0.5:
-            return self._around[rng.integers(len(self._around))]
-        return self._cells[self._others[k]]
+            return self._around[int(rng.integers(len(self._around)))]
+        return self._cells[int(self._others[k])]
 
 
 def _batches(

@@ -44,7 +44,7 @@ def _declare_torchvision_operators() -> None:
     import torch
 
     global _library
-    _library = torch.library.Library("torchvision", "FRAGMENT")
+    _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
         _library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
@@ -61,6 +61,9 @@ def preprocessing(mean: tuple[float, ...], std: tuple[float, ...], standardise: 
     from torch import Tensor, nn
 
     class Preprocessing(nn.Module):
+        scale: Tensor
+        shift: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             scale = torch.tensor(std).view(1, 3, 1, 1)
@@ -94,7 +97,10 @@ def create_network(name: str, classes: int, weights: str = PACKAGED) -> nn.Modul
     """
     timm = import_timm()
     if not timm.is_model(name):
-        raise HemeError(f"timm has no network named '{name}'.", "python -c 'import timm; print(timm.list_models())'")
+        raise HemeError(
+            f"timm has no network named '{name}'.",
+            "python -c 'import timm; print(timm.list_models())'",
+        )
     network = timm.create_model(name, pretrained=weights == "hub", num_classes=classes)
     if weights == PACKAGED:
         _load_packaged(network, name)

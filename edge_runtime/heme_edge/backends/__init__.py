@@ -53,7 +53,9 @@ def open_backend(
             return _open_checked(bundle, candidate, threads)
         except HemeError as error:
             reasons.append(error.message)
-    raise BackendError(f"No model of the bundle works here: {' '.join(reasons)}", "heme-edge doctor")
+    raise BackendError(
+        f"No model of the bundle works here: {' '.join(reasons)}", "heme-edge doctor"
+    )
 
 
 def _open_checked(bundle: Bundle, precision: str, threads: int) -> Backend:

@@ -99,5 +99,6 @@ class CheckedBackend(ABC):
     def _run(self, crops: Image) -> tuple[Probabilities, Probabilities]:
         """One contiguous batch of 1 to ``max_batch`` crops."""
 
+    @abstractmethod
     def _free(self) -> None:
         """Releases what the backend holds."""

@@ -21,6 +21,9 @@ class FakeBackend(CheckedBackend):
         self.max_batch = max_batch
         self.batches: list[int] = []
 
+    def _free(self) -> None:
+        pass
+
     def _run(self, crops: Image) -> tuple[Probabilities, Probabilities]:
         self.batches.append(len(crops))
         rest = 0.1 / (self._classes - 1)

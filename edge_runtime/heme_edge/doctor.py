@@ -1,0 +1,112 @@
+"""``heme-edge doctor``: what works on this machine, and why the rest does not."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from heme_edge import __version__
+from heme_edge.backends import check_all
+from heme_edge.bundle import Bundle, load_bundle
+from heme_edge.errors import HemeError
+
+NEEDED = ("numpy", "onnxruntime", "click", "rich")
+OPTIONAL = {
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "pycuda": "tensorrt",
+    "torch": "train",
+    "timm": "train",
+    "onnx": "export",
+}
+
+
+def report(bundle_path: Path | None) -> tuple[list[str], bool]:
+    """Lines to print, and whether cells can be named here.
+
+    Args:
+        bundle_path: a bundle to check; None is the default one.
+    """
+    lines = [f"heme-edge {__version__}, Python {sys.version.split()[0]}, {_machine()}"]
+    lines += ["", "Packages", *_packages()]
+    lines += ["", "OpenCV", *_opencv()]
+    lines += ["", "Cameras", *_cameras()]
+    try:
+        bundle = load_bundle(bundle_path)
+    except HemeError as error:
+        return [*lines, "", "Bundle", f"  damaged: {error.message}", f"  try: {error.hint}"], False
+    lines += ["", "Bundle", *_bundle(bundle)]
+    backends, works = _backends(bundle)
+    return [*lines, "", "Backends (each run on the bundle's reference crops)", *backends, ""], works
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Iterator[str]:
+    for package in NEEDED:
+        yield f"  {package:<14}{_version(package) or 'MISSING: pip install heme-edge'}"
+    for package, extra in OPTIONAL.items():
+        yield f"  {package:<14}{_version(package) or f'not installed ([{extra}])'}"
+
+
+def _opencv() -> Iterator[str]:
+    try:
+        import cv2
+    except ImportError as error:
+        yield f"  cannot be imported: {error}. Try: pip install 'heme-edge[cv2]'"
+        return
+    build = cv2.getBuildInformation()
+    yield f"  version       {cv2.__version__}"
+    yield f"  GStreamer     {_build_flag(build, 'GStreamer')} (CSI cameras of a Jetson need it)"
+    yield f"  FFMPEG        {_build_flag(build, 'FFMPEG')} (network streams and video need it)"
+    yield f"  V4L2          {_build_flag(build, 'v4l/v4l2')} (USB cameras need it)"
+    yield f"  GUI           {_build_flag(build, 'GUI')}"
+    both = [p for p in ("opencv-python", "opencv-python-headless") if _version(p)]
+    if len(both) > 1:
+        yield "  WARNING: opencv-python and opencv-python-headless break each other; remove one"
+
+
+def _build_flag(build: str, name: str) -> str:
+    for line in build.splitlines():
+        key, colon, value = line.strip().partition(":")
+        if colon and key == name:
+            return value.strip() or "?"
+    return "NO"
+
+
+def _cameras() -> Iterator[str]:
+    from heme_edge.frames.camera import list_cameras
+
+    found = list_cameras()
+    if not found:
+        yield "  none found; --camera sim is a simulated stage"
+    for camera in found:
+        yield f"  {camera.index}  {camera.label}  {camera.by_id or camera.path}"
+
+
+def _bundle(bundle: Bundle) -> Iterator[str]:
+    precisions = ", ".join(bundle.precisions)
+    yield f"  {bundle.info.name}: intact, {len(bundle.codes)} classes, {precisions}"
+    yield f"  {bundle.path}"
+    yield f"  names {', '.join(bundle.codes)} and nothing else"
+
+
+def _backends(bundle: Bundle) -> tuple[list[str], bool]:
+    checks = check_all(bundle)
+    lines = []
+    for c in checks:
+        said = f"works, mean |Δp| {c.mean_difference:.4f}" if c.works else f"not used: {c.reason}"
+        lines.append(f"  {c.backend} {c.precision:<6}{said}")
+    return lines, any(c.works for c in checks)
