@@ -1,0 +1,78 @@
+"""The part of a picture that shows the slide.
+
+A phone or camera at an eyepiece sees a bright disc with a black surround; an ordinary camera
+port fills the whole rectangle.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from heme_edge.crops import Image
+
+Mask = NDArray[np.bool_]
+
+LOOK_PX = 208
+"""The mask is found on a picture whose longer side is at most this many px."""
+DARK_SHARE = 0.3
+"""A pixel is surround when its brightest channel is below this share of the bright level."""
+LEAST_BRIGHT = 12
+"""Below this bright level (of 255) the frame is black and shows no round field."""
+FILLED = 0.97
+"""A field that covers more than this share of the picture is the whole picture."""
+
+
+def field_of_view(image: Image) -> Mask:
+    """Where the picture shows the slide and not the black surround of an eyepiece.
+
+    Args:
+        image: RGB uint8 ``[H, W, 3]``.
+
+    Returns:
+        bool ``[H, W]``; all True for an ordinary rectangular field and for a black frame.
+    """
+    height, width = image.shape[:2]
+    small = _bright(_shrunk(image))
+    hull = _lit_hull(small)
+    if hull is None:
+        return np.ones((height, width), np.bool_)
+    return cv2.resize(hull, (width, height), interpolation=cv2.INTER_LINEAR) > 127
+
+
+def _shrunk(image: Image) -> Image:
+    height, width = image.shape[:2]
+    scale = LOOK_PX / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _bright(image: Image) -> Image:
+    """The brightest channel: nuclei stay bright in blue, the surround is dark in all."""
+    return np.ascontiguousarray(image.max(axis=2))
+
+
+def _lit_hull(bright: Image) -> Image | None:
+    """Convex hull (0 or 255) of the lit part, or None where the field is the rectangle."""
+    level = float(np.percentile(bright, 90))
+    if level < LEAST_BRIGHT:
+        return None
+    lit = (bright > DARK_SHARE * level).astype(np.uint8)
+    if not _dark_corners(lit):
+        return None
+    contours, _ = cv2.findContours(lit, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return None
+    hull = np.zeros_like(lit)
+    cv2.fillConvexPoly(hull, cv2.convexHull(max(contours, key=cv2.contourArea)), 255)
+    return None if np.mean(hull > 0) > FILLED else hull
+
+
+def _dark_corners(lit: Image) -> bool:
+    """Whether two corners or more are dark; one may be a cell or a pointer."""
+    side = max(1, min(lit.shape) // 40)
+    corners = (lit[:side, :side], lit[:side, -side:], lit[-side:, :side], lit[-side:, -side:])
+    return sum(not corner.any() for corner in corners) >= 2
