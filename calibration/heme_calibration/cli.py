@@ -48,3 +48,7 @@ def confidence(table: Path, accuracy: float) -> None:
             }
         )
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -50,3 +50,7 @@ def bundle(
         size = (made.path / model.file).stat().st_size / 1e6
         click.echo(f"{model.file}  {size:.1f} MB  tolerance {model.tolerance:.4f}")
     click.echo(f"bundle: {made.path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
 """Augmentation: what differs between laboratories is changed at random, the cell is kept.
 
 The steps that Albumentations has are Albumentations'. Two are ours because they are this
-field's: mixing of the stain in optical-density space, and a foreign background around the
-cell, so that a network cannot learn a class by its laboratory.
+field's: another stain in optical-density space (``heme_train.stain``), and a foreign background
+around the cell, so that a network cannot learn a class by its laboratory.
 """
 
 from __future__ import annotations
@@ -15,11 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.crops import CROP_PX, Image
+from heme_train.stain import Styles, random_stain
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 COMMON_PX = 96
 """Crops are first cut to this, so that the border a rotation leaves is filled alike for all."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A decoded crop and the source it came from."""
+
+    image: Image
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Strength:
     Attributes:
         stain: half-width of the uniform 3x3 mixing of optical densities.
         gain: half-width of the per-channel white-point gain.
+        transfer: share of crops that are first given another source's stain.
         scale: smallest and largest magnification.
         background: share of crops whose surroundings are replaced.
         optics: chance of each of blur, lower resolution, sharpening, noise and JPEG.
@@ -36,6 +46,7 @@ class Strength:
 
     stain: float = 0.2
     gain: float = 0.12
+    transfer: float = 0.5
     scale: tuple[float, float] = (0.75, 1.3)
     background: float = 0.5
     optics: float = 0.25
@@ -46,12 +57,14 @@ class Augmenter:
 
     Args:
         strength: how much of each.
+        styles: of the sources, for the transfer between them; None does without.
     """
 
-    def __init__(self, strength: Strength) -> None:
+    def __init__(self, strength: Strength, styles: Styles | None = None) -> None:
         import albumentations as A  # noqa: N812 - its documented alias
 
         self._strength = strength
+        self._styles = styles or Styles({})
         self._geometry: Any = A.Compose(
             [
                 A.HorizontalFlip(p=0.5),
@@ -88,23 +101,27 @@ class Augmenter:
             ]
         )
 
-    def __call__(self, image: Image, background: Image | None, rng: np.random.Generator) -> Image:
+    def __call__(self, cell: Look, around: Look | None, rng: np.random.Generator) -> Image:
         """A training crop ``[96, 96, 3]`` uint8 RGB.
 
         Args:
-            image: RGB uint8, side 96 px or more, the cell in the centre.
-            background: another crop whose surroundings may replace this one's, or None.
+            cell: RGB uint8, side 96 px or more, the cell in the centre.
+            around: another crop whose surroundings may replace this one's, or None.
             rng: the only source of chance.
         """
-        crop = self._warp(image, rng)
-        crop = mix_stain(crop, self._strength.stain, self._strength.gain, rng)
-        if background is not None and rng.random() < self._strength.background:
-            other = self._warp(background, rng)
-            other = mix_stain(other, self._strength.stain, self._strength.gain, rng)
-            crop = soft_disc(crop, other, rng)
+        crop = self._stained(cell, rng)
+        if around is not None and rng.random() < self._strength.background:
+            crop = soft_disc(crop, self._stained(around, rng), rng)
         self._optics.set_random_seed(int(rng.integers(2**31)))
         result: Image = self._optics(image=crop)["image"]
         return result
+
+    def _stained(self, look: Look, rng: np.random.Generator) -> Image:
+        """Turned, scaled, and in another stain."""
+        own = random_stain(self._strength.stain, self._strength.gain, rng)
+        if rng.random() < self._strength.transfer:
+            own = own.after(self._styles.transfer(look.source, rng))
+        return own.apply(self._warp(look.image, rng))
 
     def _warp(self, image: Image, rng: np.random.Generator) -> Image:
         self._geometry.set_random_seed(int(rng.integers(2**31)))
@@ -128,30 +145,6 @@ def centre(image: Image, side: int = CROP_PX) -> Image:
         height, width = image.shape[:2]
     top, left = (height - side) // 2, (width - side) // 2
     return image[top : top + side, left : left + side]
-
-
-_DENSITY: NDArray[np.float32] = -np.log((np.arange(256, dtype=np.float32) + 1.0) / 256.0)
-
-
-def mix_stain(image: Image, stain: float, gain: float, rng: np.random.Generator) -> Image:
-    """Random linear mixing of the three optical densities, and a random white point.
-
-    Optical density D = -ln((I+1)/256) adds over stains (Beer-Lambert; Ruifrok & Johnston
-    2001), so a 3x3 matrix near the identity is another stain, and a constant another lamp.
-
-    Args:
-        image: RGB uint8 ``[H, W, 3]``.
-        stain: half-width of the uniform entries added to the identity.
-        gain: half-width of the uniform density added per channel.
-        rng: source of chance.
-    """
-    import cv2
-
-    matrix = np.eye(3) * rng.uniform(1 - stain, 1 + stain) + rng.uniform(-stain, stain, (3, 3))
-    offset = rng.uniform(-gain, gain, (3, 1))
-    density = cv2.transform(_DENSITY[image], np.hstack([matrix, offset]).astype(np.float32))
-    mixed = np.exp(-np.maximum(density, 0.0)) * 256.0 - 1.0
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
 _RADIUS: NDArray[np.float32] = np.hypot(

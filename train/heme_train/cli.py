@@ -121,3 +121,7 @@ def false_alarms(
     fields = Fields(images, annotations, split, role, label, only, um_per_px)
     counts = cut_false_alarms(fields, out)
     click.echo(", ".join(f"{n} {code}" for code, n in sorted(counts.items())))
+
+
+if __name__ == "__main__":
+    main()

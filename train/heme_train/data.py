@@ -187,8 +187,15 @@ def class_shares(crops: Iterable[Crop]) -> dict[str, dict[str, int]]:
 
 
 def draw_weights(crops: list[Crop]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Chance of each crop per draw: classes equal, and sources equal within a class."""
+    """Chance of each crop per draw: classes equal; within one, sources by the root of their size.
+
+    The root keeps a small source (a few false alarms) from taking a third of a class's draws,
+    and a large one from drowning the others.
+    """
     counts = Counter((c.code, c.source) for c in crops)
-    sources = Counter(code for code, _ in counts)
-    classes = len(sources)
-    return np.array([1.0 / (classes * sources[c.code] * counts[c.code, c.source]) for c in crops])
+    roots: Counter[str] = Counter()
+    for (code, _), n in counts.items():
+        roots[code] += np.sqrt(n)
+    return np.array(
+        [1.0 / (len(roots) * roots[c.code] * np.sqrt(counts[c.code, c.source])) for c in crops]
+    )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heme_edge.cells import ARTIFACT_CODE
 from heme_edge.errors import HemeError
-from heme_train.augment import Augmenter, Strength, centre
+from heme_train.augment import Augmenter, Look, Strength, centre
 from heme_train.data import (
     BACKGROUND,
     FOLDS,
@@ -24,6 +25,7 @@ from heme_train.data import (
     draw_weights,
 )
 from heme_train.models import create_network, input_statistics, preprocessing
+from heme_train.stain import Styles, measure_style
 
 if TYPE_CHECKING:
     import torch
@@ -112,9 +114,11 @@ def fit(
     torch.manual_seed(recipe.seed)
     state = _State(recipe, len(codes))
     state.load(run / CHECKPOINT_FILE)
+    styles = source_styles(crops, training, recipe.seed)
     for epoch in range(state.epoch, recipe.epochs):
         started = time.monotonic()
-        loss = _train_epoch(state, _batches(crops, training, codes, recipe, epoch))
+        draws = _Draws(crops, training, codes, recipe, epoch, styles)
+        loss = _train_epoch(state, _batches(draws, recipe))
         accuracy = _accuracy(state, crops, validation, codes) if validation else None
         state.epoch = epoch + 1
         state.save(run / CHECKPOINT_FILE)
@@ -244,7 +248,13 @@ class _Draws:
     """The crops of one epoch: draw k is the same whoever asks for it and whenever."""
 
     def __init__(
-        self, crops: CropSet, training: list[Crop], codes: list[str], recipe: Recipe, epoch: int
+        self,
+        crops: CropSet,
+        training: list[Crop],
+        codes: list[str],
+        recipe: Recipe,
+        epoch: int,
+        styles: Styles,
     ) -> None:
         self._crops, self._recipe, self._epoch = crops, recipe, epoch
         self._cells = [c for c in training if c.code != BACKGROUND]
@@ -254,7 +264,7 @@ class _Draws:
         rng = np.random.default_rng([recipe.seed, epoch])
         self._order = rng.choice(len(self._cells), recipe.draws, p=weights)
         self._others = rng.choice(len(self._cells), recipe.draws, p=weights)
-        self._augment = Augmenter(recipe.strength)
+        self._augment = Augmenter(recipe.strength, styles)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -262,9 +272,11 @@ class _Draws:
     def __getitem__(self, k: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], int]:
         rng = np.random.default_rng([self._recipe.seed, self._epoch, k])
         crop = self._cells[self._order[k]]
-        background = self._crops.image(self._other(k, rng))
-        image = self._augment(self._crops.image(crop), background, rng)
+        image = self._augment(self._look(crop), self._look(self._other(k, rng)), rng)
         return image, self._target[crop.code]
+
+    def _look(self, crop: Crop) -> Look:
+        return Look(self._crops.image(crop), crop.source)
 
     def _other(self, k: int, rng: np.random.Generator) -> Crop:
         if self._around and rng.random() < 0.5:
@@ -272,19 +284,45 @@ class _Draws:
         return self._cells[int(self._others[k])]
 
 
-def _batches(
-    crops: CropSet, training: list[Crop], codes: list[str], recipe: Recipe, epoch: int
-) -> Iterator[tuple[Any, Any]]:
+def source_styles(crops: CropSet, training: list[Crop], seed: int, each: int = 60) -> Styles:
+    """The stain of every source, measured on the classes that all measured sources show.
+
+    Sources that share no class with another one are not measured.
+    """
+    sources_of: dict[str, set[str]] = {}
+    for c in training:
+        if c.code != BACKGROUND:
+            sources_of.setdefault(c.code, set()).add(c.source)
+    shared = {code: s for code, s in sources_of.items() if len(s) > 1 and code != ARTIFACT_CODE}
+    rng = np.random.default_rng(seed)
+    styles = {}
+    for source in sorted(set().union(*shared.values())):
+        chosen: list[Crop] = []
+        for code in sorted(code for code, s in shared.items() if source in s):
+            rows = [c for c in training if (c.code, c.source) == (code, source)]
+            chosen += [rows[i] for i in rng.permutation(len(rows))[:each]]
+        styles[source] = measure_style(centre(crops.image(c)) for c in chosen)
+    return Styles(styles)
+
+
+def _batches(draws: _Draws, recipe: Recipe) -> Iterator[tuple[Any, Any]]:
     import torch
 
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-        _Draws(crops, training, codes, recipe, epoch),  # type: ignore[arg-type]
+        draws,  # type: ignore[arg-type]
         batch_size=recipe.batch,
         num_workers=max(1, (os.cpu_count() or 2) // 2),
         collate_fn=_collate,
-        drop_last=False,
+        worker_init_fn=_single_threaded,
     )
     return iter(loader)
+
+
+def _single_threaded(_: int) -> None:
+    """OpenCV's thread pool does not survive the fork: a worker that used it would wait for ever."""
+    import cv2
+
+    cv2.setNumThreads(0)
 
 
 def _collate(items: list[tuple[np.ndarray[Any, Any], int]]) -> tuple[Any, Any]:

@@ -58,7 +58,7 @@ def preprocessing(mean: tuple[float, ...], std: tuple[float, ...], standardise: 
             (which takes out lamp and stain strength), then ``mean`` and ``std`` are not used.
     """
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
     class Preprocessing(nn.Module):
         scale: Tensor

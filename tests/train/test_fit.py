@@ -1,0 +1,98 @@
+"""A whole small training: fit, kill, resume, refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from heme_edge.errors import HemeError
+from heme_train.data import open_crops
+from heme_train.fit import CHECKPOINT_FILE, RUN_FILE, WEIGHTS_FILE, Progress, Recipe, fit
+
+
+def test_it_learns_and_says_so(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
+    seen: list[Progress] = []
+    recipe = replace(tiny, hold_out="fold0", epochs=4)
+    weights = fit(open_crops(drawn_crops), tmp_path / "run", recipe, report=seen.append)
+    assert [p.epoch for p in seen] == [1, 2, 3, 4]
+    assert seen[-1].loss < seen[0].loss
+    assert seen[-1].accuracy is not None
+    state = torch.load(weights, weights_only=True)
+    assert all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point())
+    content = json.loads((tmp_path / "run" / RUN_FILE).read_text())
+    assert content["codes"] == ["ER", "L2", "M1"]
+    assert sum(content["training_images"]["ER"].values()) == 24
+    assert not (tmp_path / "run" / CHECKPOINT_FILE).exists()
+
+
+def test_a_finished_run_is_not_run_again(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
+    recipe = replace(tiny, epochs=1)
+    first = fit(open_crops(drawn_crops), tmp_path, recipe).stat().st_mtime_ns
+    assert fit(open_crops(drawn_crops), tmp_path, recipe).stat().st_mtime_ns == first
+
+
+def test_another_recipe_in_the_same_folder_is_refused(
+    drawn_crops: Path, tmp_path: Path, tiny: Recipe
+) -> None:
+    fit(open_crops(drawn_crops), tmp_path, replace(tiny, epochs=1))
+    with pytest.raises(HemeError, match="a run of another recipe"):
+        fit(open_crops(drawn_crops), tmp_path, replace(tiny, epochs=2))
+
+
+def test_killed_and_resumed_equals_undisturbed(drawn_crops: Path, tmp_path: Path) -> None:
+    options = [
+        "--network",
+        "test_efficientnet",
+        "--weights",
+        "none",
+        "--epochs",
+        "4",
+        "--draws",
+        "96",
+        "--batch",
+        "16",
+    ]
+
+    def command(run: str) -> list[str]:
+        start = [sys.executable, "-m", "heme_train.cli", "fit", "--data", str(drawn_crops)]
+        return [*start, "--run", str(tmp_path / run), *options]
+
+    with subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL) as process:
+        checkpoint = tmp_path / "killed" / CHECKPOINT_FILE
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "killed" / WEIGHTS_FILE).exists()
+    for run in ("killed", "undisturbed"):
+        subprocess.run(command(run), check=True, capture_output=True)
+    a, b = (
+        torch.load(tmp_path / run / WEIGHTS_FILE, weights_only=True)
+        for run in ("killed", "undisturbed")
+    )
+    for key, value in a.items():
+        assert torch.allclose(value, b[key], atol=1e-6), key
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"hold_out": "fold9"}, "'fold9' is not a fold"),
+        ({"sources": ("nowhere",)}, "fewer than two classes"),
+        ({"network": "resnext9000"}, "timm has no network named 'resnext9000'"),
+        ({"weights": "packaged"}, "no packaged weights for 'test_efficientnet'"),
+        ({"weights": "missing.pt"}, r"weights file 'missing\.pt' does not exist"),
+    ],
+)
+def test_wrong_use_is_a_sentence(
+    drawn_crops: Path, tmp_path: Path, tiny: Recipe, change: dict[str, object], says: str
+) -> None:
+    with pytest.raises(HemeError, match=says):
+        fit(open_crops(drawn_crops), tmp_path / "run", replace(tiny, **change))  # type: ignore[arg-type]
