@@ -129,11 +129,10 @@ def _to_8_bits(image: NDArray[Any]) -> NDArray[np.uint8]:
         scale = 255.0
     else:
         raise PhotoError(f"has pixels of type {image.dtype}; 8 and 16 bits are read")
-    return np.clip(np.rint(image.astype(np.float32) * scale), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(image.astype(np.float32) * scale), 0, 255), np.uint8)
 
 
 def _over_white(bgra: NDArray[np.uint8]) -> Image:
     alpha = bgra[:, :, 3:].astype(np.uint16)
     colour = bgra[:, :, 2::-1].astype(np.uint16)
-    blended: NDArray[np.uint16] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
-    return blended.astype(np.uint8)
+    return np.asarray((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

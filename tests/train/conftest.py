@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from heme_train.fit import Recipe
+from heme_train.recipe import Recipe
 
 ROLES = ("fold0", "fold1", "fold2", "fold3", "fold4", "confidence", "test")
 LOOKS = {"L2": (14, (70, 30, 130)), "M1": (30, (120, 70, 170)), "ER": (20, (40, 30, 60))}

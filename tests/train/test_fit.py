@@ -14,7 +14,8 @@ import torch
 
 from heme_edge.errors import HemeError
 from heme_train.data import open_crops
-from heme_train.fit import CHECKPOINT_FILE, RUN_FILE, WEIGHTS_FILE, Progress, Recipe, fit
+from heme_train.fit import CHECKPOINT_FILE, RUN_FILE, WEIGHTS_FILE, Progress, fit
+from heme_train.recipe import Recipe
 
 
 def test_it_learns_and_says_so(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:

@@ -50,9 +50,10 @@ def fit(
 
     from heme_train import fit as fitting
     from heme_train.data import CropSet, open_crops
+    from heme_train.recipe import Recipe
 
     more = reduce(CropSet.joined, map(open_crops, extras)) if extras else None
-    recipe = fitting.Recipe(
+    recipe = Recipe(
         network=network, weights=weights, hold_out=hold_out, sources=sources, epochs=epochs,
         draws=draws, batch=batch, rate=rate, standardise=standardise, seed=seed,
     )  # fmt: skip
