@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from heme_edge.errors import HemeError
+from heme_edge.cells import cell_class
+from heme_edge.errors import HemeError, PhotoError
 
 if TYPE_CHECKING:
     from heme_edge.crops import Image
     from heme_edge.detect.base import Detector
+    from heme_edge.naming import Namer
     from heme_edge.results import DetectedCell
 
 
@@ -101,15 +103,47 @@ def truths_by_file(
     return found
 
 
+@dataclass(frozen=True)
+class AfterNaming:
+    """A detector whose finds are named by the default bundle; artifacts and platelets drop out."""
+
+    detector: Detector
+    namer: Namer
+
+    @property
+    def name(self) -> str:
+        """The detector's name, and that its finds were named."""
+        return f"{self.detector.name}, after naming"
+
+    @property
+    def looks_for(self) -> tuple[str, ...]:
+        """What the detector looks for."""
+        return self.detector.looks_for
+
+    def find(self, image: Image, um_per_px: float) -> list[DetectedCell]:
+        """Finds whose best class is counted in a differential, however uncertain."""
+        named = self.namer.name_field(image, um_per_px)
+        return [one.cell for one in named if cell_class(one.name.code).in_differential]
+
+
+def with_naming(detector: Detector) -> AfterNaming:
+    """The detector followed by the default bundle."""
+    from heme_edge.backends import open_backend
+    from heme_edge.bundle import load_bundle
+    from heme_edge.naming import Namer
+
+    bundle = load_bundle()
+    return AfterNaming(detector, Namer(bundle, open_backend(bundle), detector))
+
+
 def _read(path: Path) -> Image:
     """A picture as RGB uint8 ``[H, W, 3]``."""
-    import cv2
-    import numpy as np
+    from heme_edge.photos import read_photo
 
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if pixels is None:
-        raise HemeError(f"There is no readable picture {path}.", "Check --images.")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    try:
+        return read_photo(path)
+    except PhotoError as error:
+        raise HemeError(f"{path} {error.message}.", "Check --images.") from error
 
 
 def measure(
@@ -150,6 +184,7 @@ def measure(
 @click.option("--detector", "name", default="classical", show_default=True)
 @click.option("--split", type=click.Path(path_type=Path), help="CSV with columns file, role.")
 @click.option("--role", default="test", show_default=True, help="Files of --split to use.")
+@click.option("--after-naming", is_flag=True, help="Drop what the default bundle calls no cell.")
 def main(
     images: Path,
     annotations: Path,
@@ -160,13 +195,17 @@ def main(
     name: str,
     split: Path | None,
     role: str,
+    after_naming: bool,
 ) -> None:
     """Recall and precision of a detector on labelled fields, as one JSON line."""
     from heme_edge.detect import open_detector
 
     try:
         truths = truths_by_file(annotations, label, only, split, role)
-        figures = measure(open_detector(name), images, truths, um_per_px, tolerance_um)
+        detector = open_detector(name)
+        if after_naming:
+            detector = with_naming(detector)
+        figures = measure(detector, images, truths, um_per_px, tolerance_um)
     except HemeError as error:
         raise click.ClickException(f"{error.message} {error.hint}".strip()) from error
     click.echo(json.dumps(figures))
