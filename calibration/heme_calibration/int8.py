@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from heme_edge.crops import Image
-from heme_edge.errors import HemeError, MissingExtraError
+from heme_edge.errors import HemeError
 
 QUANTISED_OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool")
 """The head (Softmax, Log, Mul, ReduceSum) stays in floating point in every precision."""
@@ -53,15 +53,11 @@ def quantise_u8(
 
     Raises:
         HemeError: fewer than 16 crops.
-        MissingExtraError: onnx is not installed.
     """
     if len(crops) < 16:
         raise HemeError(f"INT8 calibration needs at least 16 crops, not {len(crops)}.")
-    try:
-        from onnxruntime import quantization as q
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ImportError as missing:
-        raise MissingExtraError("INT8 calibration", "export") from missing
+    from onnxruntime import quantization as q
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"

