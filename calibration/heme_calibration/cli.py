@@ -17,7 +17,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--accuracy", type=click.FloatRange(0.5, 1.0), default=0.98, show_default=True,
+@click.option("--accuracy", type=click.FloatRange(0.5, 1.0), default=0.95, show_default=True,
               help="Wanted among the cells that keep their name.")  # fmt: skip
 def confidence(table: Path, accuracy: float) -> None:
     """Fit temperature and reject threshold on TABLE (.npz with `logits` [M,N,C] and `truth` [N]).

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from heme_edge.errors import HemeError
 
+WANTED_ACCURACY = 0.95
+"""Among the cells that keep their name; higher values call most hard neighbours uncertain."""
 Floats = NDArray[np.floating[Any]]
 
 
@@ -61,7 +63,7 @@ def fit_temperature(logits: Floats, truth: NDArray[np.integer[Any]]) -> float:
 
 
 def fit_reject_threshold(
-    probabilities: Floats, truth: NDArray[np.integer[Any]], accuracy: float = 0.98
+    probabilities: Floats, truth: NDArray[np.integer[Any]], accuracy: float = WANTED_ACCURACY
 ) -> float:
     """The lowest probability above which the kept names reach ``accuracy``.
 

@@ -20,11 +20,19 @@ QUANTISED_OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool")
 
 @dataclass(frozen=True)
 class Ranges:
-    """What calibration used, for ``bundle.json``."""
+    """What calibration used, for ``bundle.json``.
+
+    Attributes:
+        method: how the ranges were taken.
+        crops: how many crops measured them.
+        digest: SHA-256 of those crops.
+        float_layers: first convolutions that stay in floating point.
+    """
 
     method: str
     crops: int
     digest: str
+    float_layers: int
 
 
 class _Reader:
@@ -41,7 +49,11 @@ class _Reader:
 
 
 def quantise_u8(
-    fp32: Path, int8: Path, crops: Sequence[Image], method: str = "Percentile"
+    fp32: Path,
+    int8: Path,
+    crops: Sequence[Image],
+    float_layers: int = 0,
+    method: str = "Percentile",
 ) -> Ranges:
     """Writes the INT8 file for CPUs: u8 asymmetric activations, s8 weights per channel.
 
@@ -49,6 +61,8 @@ def quantise_u8(
         fp32: ONNX file with the input ``crops``.
         int8: where to write.
         crops: uint8 ``[96, 96, 3]`` crops of training groups, classes drawn equally.
+        float_layers: so many first convolutions stay in floating point. The first ones see few
+            channels of very different range, and are the first to lose by eight bits.
         method: ``MinMax``, ``Percentile`` or ``Entropy`` of ONNX Runtime.
 
     Raises:
@@ -68,7 +82,7 @@ def quantise_u8(
             _Reader(crops),
             quant_format=q.QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED_OPERATORS),
-            nodes_to_exclude=_floating_point_nodes(prepared),
+            nodes_to_exclude=_floating_point_nodes(prepared, float_layers),
             per_channel=True,
             activation_type=q.QuantType.QUInt8,
             weight_type=q.QuantType.QInt8,
@@ -76,13 +90,14 @@ def quantise_u8(
             extra_options={"CalibPercentile": 99.99} if method == "Percentile" else {},
         )
     digest = hashlib.sha256(b"".join(c.tobytes() for c in crops)).hexdigest()
-    return Ranges(method, len(crops), digest)
+    return Ranges(method, len(crops), digest, float_layers)
 
 
-def _floating_point_nodes(model: Path) -> list[str]:
-    """Preprocessing before the first convolution, and the head after the last matrix product."""
+def _floating_point_nodes(model: Path, layers: int) -> list[str]:
+    """Everything before convolution number ``layers``, and the head after the last product."""
     import onnx
 
     nodes = list(onnx.load(model).graph.node)
     weighted = [i for i, n in enumerate(nodes) if n.op_type in ("Conv", "Gemm", "MatMul")]
-    return [n.name for i, n in enumerate(nodes) if i < weighted[0] or i > weighted[-1]]
+    first, last = weighted[layers], weighted[-1]
+    return [n.name for i, n in enumerate(nodes) if i < first or i > last]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from heme_edge.crops import CROP_PX
 from heme_edge.errors import HemeError
-from heme_train.fit import RUN_FILE, WEIGHTS_FILE
-from heme_train.models import create_network, preprocessing
+from heme_train.models import RUN_FILE, WEIGHTS_FILE, create_network, preprocessing
 
 if TYPE_CHECKING:
     from torch import nn

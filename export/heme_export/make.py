@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 FP32_TOLERANCE = 1e-3
 INT8_FLOOR = 0.02
+INT8_AGREEMENT = 0.98
+"""Share of the ``confidence`` crops on which INT8 must name what fp32 names."""
+MOST_FLOAT_LAYERS = 4
 NAMES = {"E4": "eosinophil"}
 """The bundle's own name where the images of a class are broader than the code's name."""
 
@@ -144,6 +147,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "torch": torch.__version__,
         "made": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "recipe": run.content["recipe"],
+        "first_weights": run.content["first_weights"],
         "crops_sha256": run.content["crops_sha256"],
         "extra_sha256": run.content["extra_sha256"],
         "members": len(run.networks),
@@ -177,8 +181,9 @@ def _fill(
     """Writes every file but bundle.json; returns ``info`` with tables and tolerances."""
     export_onnx(run, info.temperature, folder / "fp32.onnx")
     if "int8" in options.precisions:
-        ranges = _quantise(folder, crops, rows["folds"], options)
-        info = replace(info, calibration=asdict(ranges))
+        ranges, agreement = _quantise(folder, info, crops, rows, options)
+        say(f"int8 with {ranges.float_layers} float layers agrees on {agreement:.3f}")
+        info = replace(info, calibration=asdict(ranges) | {"confidence_agreement": agreement})
     reference = simulated_crops(options.seed)
     expected = _open(folder, info, "fp32").infer(reference)[0]
     np.savez_compressed(folder / REFERENCE, crops=reference, probabilities=expected)
@@ -199,11 +204,22 @@ def _never_shown(run: Run) -> list[str]:
     return [code for code in DEEPHEME_CODES if code not in run.codes]
 
 
-def _quantise(folder: Path, crops: CropSet, folds: list[Crop], options: Options) -> Ranges:
+def _quantise(
+    folder: Path, info: BundleInfo, crops: CropSet, rows: dict[str, list[Crop]], options: Options
+) -> tuple[Ranges, float]:
+    """The INT8 file with the fewest float layers that says what fp32 says on ``confidence``."""
+    folds, judges = rows["folds"], rows[CONFIDENCE]
     rng = np.random.default_rng(options.seed)
     chosen = rng.choice(len(folds), options.calibration_crops, p=draw_weights(folds))
     images = [crop_image(crops, folds[i]) for i in chosen]
-    return quantise_u8(folder / "fp32.onnx", folder / "int8.onnx", images)
+    expected = predict(_open(folder, info, "fp32"), crops, judges).argmax(1)
+    for layers in range(MOST_FLOAT_LAYERS + 1):
+        ranges = quantise_u8(folder / "fp32.onnx", folder / "int8.onnx", images, layers)
+        got = predict(_open(folder, info, "int8"), crops, judges).argmax(1)
+        agreement = float((got == expected).mean())
+        if agreement >= INT8_AGREEMENT:
+            break
+    return ranges, agreement
 
 
 def _open(folder: Path, info: BundleInfo, precision: str) -> OnnxRuntimeBackend:

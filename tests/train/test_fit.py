@@ -14,7 +14,8 @@ import torch
 
 from heme_edge.errors import HemeError
 from heme_train.data import open_crops
-from heme_train.fit import CHECKPOINT_FILE, RUN_FILE, WEIGHTS_FILE, Progress, fit
+from heme_train.fit import CHECKPOINT_FILE, Progress, fit
+from heme_train.models import RUN_FILE, WEIGHTS_FILE
 from heme_train.recipe import Recipe
 
 
@@ -31,6 +32,17 @@ def test_it_learns_and_says_so(drawn_crops: Path, tmp_path: Path, tiny: Recipe) 
     assert content["codes"] == ["ER", "L2", "M1"]
     assert sum(content["training_images"]["ER"].values()) == 24
     assert not (tmp_path / "run" / CHECKPOINT_FILE).exists()
+
+
+def test_going_on_from_an_earlier_run(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    fit(open_crops(drawn_crops), first, replace(tiny, epochs=3))
+    seen: list[Progress] = []
+    recipe = replace(tiny, weights=str(first), epochs=1, rate=1e-4)
+    fit(open_crops(drawn_crops), second, recipe, report=seen.append)
+    content = json.loads((second / RUN_FILE).read_text())
+    assert content["first_weights"] == "none"
+    assert seen[0].loss < 1.0, "it starts where the first run ended, not anew"
 
 
 def test_a_finished_run_is_not_run_again(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:

@@ -37,6 +37,7 @@ class Strength:
 
     Attributes:
         stain: half-width of the uniform 3x3 mixing of optical densities.
+        contrast: smallest and largest factor on the densities; bench cameras are often pale.
         gain: half-width of the per-channel white-point gain.
         transfer: share of crops that are first given another source's stain.
         scale: smallest and largest magnification.
@@ -45,6 +46,7 @@ class Strength:
     """
 
     stain: float = 0.2
+    contrast: tuple[float, float] = (0.65, 1.2)
     gain: float = 0.12
     transfer: float = 0.5
     scale: tuple[float, float] = (0.75, 1.3)
@@ -118,8 +120,9 @@ class Augmenter:
 
     def _stained(self, look: Look, rng: np.random.Generator) -> Image:
         """Turned, scaled, and in another stain."""
-        own = random_stain(self._strength.stain, self._strength.gain, rng)
-        if rng.random() < self._strength.transfer:
+        s = self._strength
+        own = random_stain(s.stain, s.gain, rng, s.contrast)
+        if rng.random() < s.transfer:
             own = own.after(self._styles.transfer(look.source, rng))
         return own.apply(self._warp(look.image, rng))
 

@@ -30,7 +30,7 @@ def main() -> None:
 @click.option("--network", default="efficientnet_lite0", show_default=True, help="Any timm model.")
 @click.option(
     "--weights", default="packaged", show_default=True,
-    help="packaged (Lite0), hub (timm downloads), none, or a checkpoint's path.",
+    help="packaged (Lite0), hub (timm downloads), none, or the path of a checkpoint or run.",
 )  # fmt: skip
 @click.option("--hold-out", default="none", show_default=True, help="Fold to validate on.")
 @click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)

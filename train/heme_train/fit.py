@@ -15,14 +15,14 @@ from heme_edge.errors import HemeError
 from heme_train.augment import centre
 from heme_train.data import BACKGROUND, FOLDS, Crop, CropSet, class_shares
 from heme_train.draws import Draws, batches, source_styles
-from heme_train.models import input_statistics
+from heme_train.models import RUN_FILE, WEIGHTS_FILE, first_weights, input_statistics
 from heme_train.recipe import Recipe
 from heme_train.state import State, save_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WEIGHTS_FILE, CHECKPOINT_FILE, RUN_FILE = "weights.pt", "checkpoint.pt", "run.json"
+CHECKPOINT_FILE = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def _describe(
         "codes": codes,
         "mean": mean,
         "std": std,
+        "first_weights": first_weights(recipe.weights),
         "training_images": class_shares(training),
     }
     text = json.dumps(content | digests, indent=1)

