@@ -24,7 +24,8 @@ from heme_edge.tally import Tally, reason_not_counted
 
 MIN_CELL_UM = 4.0
 BATCH = 64
-AHEAD = 4
+FIELDS_AHEAD, GROUPS_AHEAD = 2, 4
+"""Photos, or batches of crops, decoded ahead: a photo may be 100 megapixels."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -105,7 +106,7 @@ def classify_fields(photos: Sequence[Photo], um_per_px: float, work: Work) -> No
     def read(photo: Photo) -> Image | PhotoError:
         return _attempt(partial(_read_field, photo, um_per_px))
 
-    for photo, image in _ahead(read, photos, workers=1):
+    for photo, image in _ahead(read, photos, 1, FIELDS_AHEAD):
         if isinstance(image, PhotoError):
             _skip(work, photo, image)
         else:
@@ -128,7 +129,7 @@ def classify_crops(photos: Sequence[Photo], um_per_px: float, work: Work) -> Non
     def read(group: Sequence[Photo]) -> list[_CellPhoto | PhotoError]:
         return [_attempt(partial(_read_crop, photo, um_per_px)) for photo in group]
 
-    for group, images in _ahead(read, groups, workers=2):
+    for group, images in _ahead(read, groups, 2, GROUPS_AHEAD):
         crops = [i.crop for i in images if not isinstance(i, PhotoError)]
         names = iter(work.namer.name_crops(np.stack(crops)) if crops else [])
         for photo, image in zip(group, images, strict=True):
@@ -171,13 +172,15 @@ def _skip(work: Work, photo: Photo, error: PhotoError) -> None:
     work.counts.skipped += 1
 
 
-def _ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:
+def _ahead(
+    function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int
+) -> Iterator[tuple[T, R]]:
     """``(item, function(item))`` in order, computed a bounded distance ahead in threads."""
     source = iter(items)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="reader")
     try:
         waiting: deque[tuple[T, Future[R]]] = deque(
-            (item, pool.submit(function, item)) for item in islice(source, AHEAD)
+            (item, pool.submit(function, item)) for item in islice(source, ahead)
         )
         while waiting:
             item, future = waiting.popleft()

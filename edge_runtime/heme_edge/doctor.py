@@ -13,6 +13,7 @@ from heme_edge.backends import check_all
 from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.errors import HemeError
 
+NOT_YET = ("openvino", "tensorrt")
 NEEDED = ("numpy", "onnxruntime", "click", "rich")
 OPTIONAL = {
     "openvino": "openvino",
@@ -109,4 +110,5 @@ def _backends(bundle: Bundle) -> tuple[list[str], bool]:
     for c in checks:
         said = f"works, mean |Δp| {c.mean_difference:.4f}" if c.works else f"not used: {c.reason}"
         lines.append(f"  {c.backend} {c.precision:<6}{said}")
+    lines += [f"  {name}: not in this version; ONNX Runtime is used" for name in NOT_YET]
     return lines, any(c.works for c in checks)

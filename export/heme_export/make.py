@@ -79,8 +79,11 @@ def make_bundle(
     roles the run trained on, the published figures from ``test``.
 
     Raises:
-        HemeError: the run is unfinished, or the crops are of another split than its own.
+        HemeError: the run is unfinished, the crops are of another split than its own, or a
+            precision is unknown or fp32 is missing.
     """
+    if "fp32" not in options.precisions:
+        raise HemeError("A bundle needs fp32, which every check is against.", "--precision fp32,…")
     run = load_run(run_path)
     rows = _rows(run, crops)
     temperature, threshold = _fit_confidence(run, crops, rows[CONFIDENCE])

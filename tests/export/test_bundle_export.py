@@ -117,6 +117,16 @@ def test_another_split_is_refused(run: Path, drawn_crops: Path, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("precisions", "says"), [(("int8",), "needs fp32"), (("fp32", "fp4"), "'fp4' cannot be")]
+)
+def test_wrong_precisions(
+    run: Path, drawn_crops: Path, tmp_path: Path, precisions: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(HemeError, match=says):
+        make_bundle(run, open_crops(drawn_crops), tmp_path / "b", Options("x", precisions))
+
+
 def test_an_unfinished_run_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text((run / "run.json").read_text())
     with pytest.raises(HemeError, match="has not ended"):
