@@ -1,6 +1,7 @@
 """A whole small training: fit, kill, resume, refuse."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import torch
 
 from heme_edge.errors import HemeError
 from heme_train.data import open_crops
-from heme_train.fit import CHECKPOINT_FILE, Progress, fit
+from heme_train.draws import UNTOLD
+from heme_train.fit import CHECKPOINT_FILE, Progress, fit, loss_of
 from heme_train.models import RUN_FILE, WEIGHTS_FILE
 from heme_train.recipe import Recipe
 
@@ -109,3 +111,13 @@ def test_wrong_use_is_a_sentence(
 ) -> None:
     with pytest.raises(HemeError, match=says):
         fit(open_crops(drawn_crops), tmp_path / "run", replace(tiny, **change))  # type: ignore[arg-type]
+
+
+def test_loss_of_told_and_untold_cells() -> None:
+    """By hand: an untold cell costs -ln of what its nucleated classes sum to."""
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]]))
+    nucleated = torch.tensor([True, True, False])
+    loss = loss_of(logits, torch.tensor([0, UNTOLD]), nucleated, 0.0)
+    assert float(loss) == pytest.approx((-math.log(0.5) - math.log(0.4)) / 2)
+    only = loss_of(logits[1:], torch.tensor([UNTOLD]), nucleated, 0.0)
+    assert float(only) == pytest.approx(-math.log(0.4))

@@ -25,6 +25,10 @@ FOLDS = ("fold0", "fold1", "fold2", "fold3", "fold4")
 TEST, CONFIDENCE = "test", "confidence"
 BACKGROUND = "background"
 """Label of crops that show no cell; only used to change what lies around one."""
+NUCLEATED = "nucleated"
+"""Label of crops that show a nucleated cell of untold class: anything but artifact or platelet."""
+UNNAMED = frozenset({BACKGROUND, NUCLEATED})
+"""Labels that are no class of their own."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def _read_manifest(manifest: Path) -> list[Crop]:
     return [
         Crop(
             row["file"],
-            row["code"] if row["code"] == BACKGROUND else cell_class(row["code"]).code,
+            row["code"] if row["code"] in UNNAMED else cell_class(row["code"]).code,
             row.get("group") or row["file"],
             row.get("source") or "unknown",
             row.get("role") or TEST,

@@ -10,9 +10,12 @@ import numpy as np
 
 from heme_edge.cells import ARTIFACT_CODE
 from heme_train.augment import Augmenter, Look, centre
-from heme_train.data import BACKGROUND, Crop, CropSet, draw_weights
+from heme_train.data import BACKGROUND, UNNAMED, Crop, CropSet, draw_weights
 from heme_train.recipe import Recipe
 from heme_train.stain import Styles, measure_style
+
+UNTOLD = -1
+"""Target of a nucleated cell whose class nobody told."""
 
 
 class Draws:
@@ -42,11 +45,11 @@ class Draws:
         return len(self._order)
 
     def __getitem__(self, k: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], int]:
-        """Draw k: a crop uint8 ``[96, 96, 3]`` and the index of its class."""
+        """Draw k: a crop uint8 ``[96, 96, 3]`` and the index of its class, or ``UNTOLD``."""
         rng = np.random.default_rng([self._recipe.seed, self._epoch, k])
         crop = self._cells[self._order[k]]
         image = self._augment(self._look(crop), self._look(self._other(k, rng)), rng)
-        return image, self._target[crop.code]
+        return image, self._target.get(crop.code, UNTOLD)
 
     def _look(self, crop: Crop) -> Look:
         return Look(self._crops.image(crop), crop.source)
@@ -64,7 +67,7 @@ def source_styles(crops: CropSet, training: list[Crop], seed: int, each: int = 6
     """
     sources_of: dict[str, set[str]] = {}
     for c in training:
-        if c.code != BACKGROUND:
+        if c.code not in UNNAMED:
             sources_of.setdefault(c.code, set()).add(c.source)
     shared = {code: s for code, s in sources_of.items() if len(s) > 1 and code != ARTIFACT_CODE}
     rng = np.random.default_rng(seed)

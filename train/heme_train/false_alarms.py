@@ -1,6 +1,7 @@
 """What a detector takes for cells and is none: cut from fields, to be learned as artifact.
 
-Also cut: places without any cell, whose surroundings may stand around labelled cells.
+Also cut: the true cells of the same fields, so that their optics are not learned as "artifact",
+and places without any cell, whose surroundings may stand around labelled cells.
 Nothing of this is committed; the pictures go to a tar shard beside a manifest.
 """
 
@@ -23,7 +24,7 @@ from heme_edge.crops import CROP_UM, CropSampler, Image
 from heme_edge.detect.classical import ClassicalDetector
 from heme_edge.errors import HemeError
 from heme_edge.photos import read_photo
-from heme_train.data import BACKGROUND, FOLDS
+from heme_train.data import BACKGROUND, FOLDS, NUCLEATED
 
 NEAR_UM = 6.0
 """A place nearer than this to a labelled cell is no false alarm."""
@@ -73,8 +74,9 @@ def cut_false_alarms(
     """Writes ``false-alarms.tar`` and ``false-alarms-manifest.csv`` to ``out``.
 
     Rows of code U1 are detections far from every labelled cell and platelet, and labelled red
-    cells; rows of code ``background`` are places with no labelled cell within a crop. A field's
-    crops share one group and one fold.
+    cells; rows of code ``nucleated`` are detections in the box of a labelled cell, whose class
+    is not told; rows of code ``background`` are places with no labelled cell within a crop. A
+    field's crops share one group and one fold.
 
     Returns:
         rows by code.
@@ -142,6 +144,8 @@ def _places(
     small = [b for b in boxes if "platelet" in b.label]
     for cell in ClassicalDetector(min_score).find(image, fields.um_per_px):
         x, y = cell.x_px, cell.y_px
+        if any(b.distance(x, y) == 0 for b in cells):
+            yield NUCLEATED, x, y
         far = all(b.distance(x, y) > near for b in cells)
         if far and all(b.distance(x, y) > 0 for b in small):
             yield ARTIFACT_CODE, x, y

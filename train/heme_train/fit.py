@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heme_edge.cells import cell_class
 from heme_edge.errors import HemeError
 from heme_train.augment import centre
-from heme_train.data import BACKGROUND, FOLDS, Crop, CropSet, class_shares
-from heme_train.draws import Draws, batches, source_styles
+from heme_train.data import FOLDS, UNNAMED, Crop, CropSet, class_shares
+from heme_train.draws import UNTOLD, Draws, batches, source_styles
 from heme_train.models import RUN_FILE, WEIGHTS_FILE, first_weights, input_statistics
 from heme_train.recipe import Recipe
 from heme_train.state import State, save_atomically
@@ -64,7 +65,7 @@ def fit(
     digests = {"crops_sha256": crops.digest(), "extra_sha256": extra.digest() if extra else ""}
     crops = crops.joined(extra) if extra else crops
     training, validation = _roles(crops, recipe)
-    codes = sorted({c.code for c in training if c.code != BACKGROUND})
+    codes = sorted({c.code for c in training} - UNNAMED)
     _describe(run, digests, recipe, codes, training)
     if (run / WEIGHTS_FILE).is_file():
         return run / WEIGHTS_FILE
@@ -75,7 +76,7 @@ def fit(
     for epoch in range(state.epoch, recipe.epochs):
         started = time.monotonic()
         draws = Draws(crops, training, codes, recipe, epoch, styles)
-        loss = _train_epoch(state, batches(draws, recipe))
+        loss = _train_epoch(state, batches(draws, recipe), codes)
         accuracy = _accuracy(state, crops, validation, codes) if validation else None
         state.epoch = epoch + 1
         state.save(run / CHECKPOINT_FILE)
@@ -90,12 +91,12 @@ def _roles(crops: CropSet, recipe: Recipe) -> tuple[list[Crop], list[Crop]]:
     if recipe.hold_out not in (*FOLDS, "none"):
         raise HemeError(f"'{recipe.hold_out}' is not a fold.", f"One of {', '.join(FOLDS)}, none")
     training = crops.select([f for f in FOLDS if f != recipe.hold_out], recipe.sources)
-    if len({c.code for c in training} - {BACKGROUND}) < 2:
+    if len({c.code for c in training} - UNNAMED) < 2:
         raise HemeError(
             "There are fewer than two classes to train on.", "Check --data and --source"
         )
     validation = crops.select([recipe.hold_out], recipe.sources)
-    return training, [c for c in validation if c.code != BACKGROUND]
+    return training, [c for c in validation if c.code not in UNNAMED]
 
 
 def _describe(
@@ -123,24 +124,45 @@ def _describe(
     path.write_text(text)
 
 
-def _train_epoch(state: State, batches: Iterator[tuple[Any, Any]]) -> float:
+def _train_epoch(state: State, batches: Iterator[tuple[Any, Any]], codes: Sequence[str]) -> float:
     """One pass over the draws; returns the mean loss."""
     import torch
 
     state.network.train()
-    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=state.recipe.smoothing)
+    nucleated = torch.tensor([cell_class(c).in_differential for c in codes], device=state.device)
     total, count = 0.0, 0
     for images, targets in batches:
         wanted = torch.from_numpy(targets).to(state.device)
-        loss = loss_of(state.network(state.inputs(images)), wanted)
+        logits = state.network(state.inputs(images))
+        loss = loss_of(logits, wanted, nucleated, state.recipe.smoothing)
         state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)
         state.optimiser.step()
         state.schedule.step()
         state.average.update_parameters(state.network)
         total, count = total + float(loss.detach()) * len(targets), count + len(targets)
     return total / count
+
+
+def loss_of(logits: Tensor, wanted: Tensor, nucleated: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy; a cell of untold class asks only for the sum over nucleated classes.
+
+    Args:
+        logits: ``[N, C]``.
+        wanted: class index ``[N]``, or ``UNTOLD``.
+        nucleated: bool ``[C]``, the classes an untold cell may have.
+        smoothing: label smoothing of the told ones.
+    """
+    import torch
+
+    told = wanted != UNTOLD
+    total = torch.nn.functional.cross_entropy(
+        logits[told], wanted[told], label_smoothing=smoothing, reduction="sum"
+    )
+    log_p = torch.log_softmax(logits[~told], 1)
+    total = total - torch.logsumexp(log_p[:, nucleated], 1).sum()
+    return total / len(wanted)
 
 
 def _accuracy(state: State, crops: CropSet, rows: list[Crop], codes: list[str]) -> float:
