@@ -17,14 +17,14 @@ import numpy as np
 from heme_edge.crops import CROP_PX, CROP_UM, CROP_UM_PER_PX, Image, centre_crop
 from heme_edge.errors import HemeError, PhotoError
 from heme_edge.naming import Namer
-from heme_edge.outputs import ResultFiles
+from heme_edge.outputs import PhotoResult, ResultFiles
 from heme_edge.photos import find_photos, read_photo
 from heme_edge.results import DetectedCell, NamedCell
 from heme_edge.tally import Tally, reason_not_counted
 
 MIN_CELL_UM = 4.0
-BATCH = 64
-FIELDS_AHEAD, GROUPS_AHEAD = 2, 4
+BATCH = 256
+FIELDS_AHEAD, GROUPS_AHEAD = 2, 2
 """Photos, or batches of crops, decoded ahead: a photo may be 100 megapixels."""
 T = TypeVar("T")
 R = TypeVar("R")
@@ -108,10 +108,11 @@ def classify_fields(photos: Sequence[Photo], um_per_px: float, work: Work) -> No
 
     for photo, image in _ahead(read, photos, 1, FIELDS_AHEAD):
         if isinstance(image, PhotoError):
-            _skip(work, photo, image)
+            result = PhotoResult(photo.name, um_per_px, problem=image.message)
         else:
-            _keep(work, photo, work.namer.name_field(image, um_per_px), um_per_px)
-        work.advance(1)
+            cells = work.namer.name_field(image, um_per_px)
+            result = PhotoResult(photo.name, um_per_px, cells)
+        _record(work, [result])
 
 
 def _read_field(photo: Photo, um_per_px: float) -> Image:
@@ -129,18 +130,20 @@ def classify_crops(photos: Sequence[Photo], um_per_px: float, work: Work) -> Non
     def read(group: Sequence[Photo]) -> list[_CellPhoto | PhotoError]:
         return [_attempt(partial(_read_crop, photo, um_per_px)) for photo in group]
 
-    for group, images in _ahead(read, groups, 2, GROUPS_AHEAD):
+    for group, images in _ahead(read, groups, 1, GROUPS_AHEAD):
         crops = [i.crop for i in images if not isinstance(i, PhotoError)]
         names = iter(work.namer.name_crops(np.stack(crops)) if crops else [])
+        results = []
         for photo, image in zip(group, images, strict=True):
             if isinstance(image, PhotoError):
-                _skip(work, photo, image)
+                results.append(PhotoResult(photo.name, um_per_px, problem=image.message))
                 continue
             name = next(names)
             reason = reason_not_counted(name, work.namer.bundle.info.reject_threshold)
             middle = DetectedCell(image.x_px, image.y_px, math.nan, 1.0)
-            _keep(work, photo, [NamedCell(middle, name, reason)], um_per_px)
-        work.advance(len(group))
+            cell = NamedCell(middle, name, reason)
+            results.append(PhotoResult(photo.name, um_per_px, [cell]))
+        _record(work, results)
 
 
 def _read_crop(photo: Photo, um_per_px: float) -> _CellPhoto:
@@ -160,16 +163,15 @@ def _attempt(read: Callable[[], T]) -> T | PhotoError:
         return error
 
 
-def _keep(work: Work, photo: Photo, cells: list[NamedCell], um_per_px: float) -> None:
-    work.files.read(photo.name, cells, um_per_px)
-    work.tally.add(cells)
-    work.counts.read += 1
-    work.counts.cells += len(cells)
-
-
-def _skip(work: Work, photo: Photo, error: PhotoError) -> None:
-    work.files.skipped(photo.name, error.message)
-    work.counts.skipped += 1
+def _record(work: Work, results: Sequence[PhotoResult]) -> None:
+    """Writes, then counts: what could not be written is not counted."""
+    work.files.add(results)
+    for result in results:
+        work.tally.add(result.cells)
+        work.counts.cells += len(result.cells)
+        work.counts.skipped += bool(result.problem)
+        work.counts.read += not result.problem
+    work.advance(len(results))
 
 
 def _ahead(

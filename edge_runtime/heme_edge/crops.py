@@ -96,4 +96,7 @@ def cut_crops(image: Image, cells: Sequence[DetectedCell], um_per_px: float) -> 
 def centre_crop(image: Image, um_per_px: float) -> Image:
     """The middle 24 µm of a single-cell image, as one crop ``[96, 96, 3]``."""
     height, width = image.shape[:2]
+    top, left = (height - CROP_PX) // 2, (width - CROP_PX) // 2
+    if um_per_px == CROP_UM_PER_PX and min(top, left) >= 0 and not (height | width) & 1:
+        return image[top : top + CROP_PX, left : left + CROP_PX]  # no pixel is resampled
     return CropSampler(image, um_per_px).cut((width - 1) / 2, (height - 1) / 2)

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,10 +41,27 @@ class OutputError(HemeError):
     """The results cannot be written; what was written before is whole."""
 
 
-class ResultFiles:
-    """Writes results as they come, one whole photo at a time.
+@dataclass(frozen=True)
+class PhotoResult:
+    """What became of one photo.
 
-    A photo's rows are written with one call, so that an interruption leaves whole rows; after
+    Attributes:
+        photo: its name in the results.
+        um_per_px: its scale.
+        cells: what was found, possibly nothing.
+        problem: why it was skipped; empty when it was read.
+    """
+
+    photo: str
+    um_per_px: float
+    cells: Sequence[NamedCell] = ()
+    problem: str = ""
+
+
+class ResultFiles:
+    """Writes results as they come, whole photos at a time.
+
+    Their rows are written with one call, so that an interruption leaves whole rows; after
     a failed write (a full disk) the file is cut back to its last whole photo.
 
     Args:
@@ -77,27 +95,24 @@ class ResultFiles:
         self._cells.close()
         self._photos.close()
 
-    def read(self, photo: str, cells: Sequence[NamedCell], um_per_px: float) -> None:
-        """Adds a photo that was read, with its cells (possibly none)."""
-        rows = [self._cell_row(photo, c, um_per_px) for c in cells]
-        self._write([(self._cells, rows), (self._photos, [[photo, READ, len(cells), ""]])])
-
-    def skipped(self, photo: str, reason: str) -> None:
-        """Adds a photo that could not be read."""
-        self._write([(self._photos, [[photo, SKIPPED, 0, reason]])])
+    def add(self, results: Iterable[PhotoResult]) -> None:
+        """Adds photos: every cell of those that were read, a reason for those that were not."""
+        cells: list[list[Any]] = []
+        photos: list[list[Any]] = []
+        for r in results:
+            cells += [self._cell_row(r.photo, cell, r.um_per_px) for cell in r.cells]
+            photos.append([r.photo, SKIPPED if r.problem else READ, len(r.cells), r.problem])
+        try:
+            self._cells.add(cells)
+            self._photos.add(photos)
+        except OSError as error:
+            raise _output_error(self._folder, error) from error
 
     def finish(self, tally: Tally, about: dict[str, Any]) -> None:
         """Writes differential.csv and run.json, each whole or not at all."""
         try:
             write_whole(self._folder / "differential.csv", _differential_text(tally).encode())
             write_whole(self._folder / "run.json", json.dumps(about, indent=1).encode() + b"\n")
-        except OSError as error:
-            raise _output_error(self._folder, error) from error
-
-    def _write(self, parts: Iterable[tuple[_Table, list[list[Any]]]]) -> None:
-        try:
-            for table, rows in parts:
-                table.add(rows)
         except OSError as error:
             raise _output_error(self._folder, error) from error
 

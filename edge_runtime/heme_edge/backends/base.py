@@ -70,10 +70,9 @@ class CheckedBackend(ABC):
     def infer(self, crops: Image) -> tuple[Probabilities, Probabilities]:
         """See ``Backend.infer``."""
         self._check(crops)
-        parts = [
-            self._run(np.ascontiguousarray(crops[at : at + self.max_batch]))
-            for at in range(0, len(crops), self.max_batch)
-        ]
+        step = self._batch_size(len(crops))
+        starts = range(0, len(crops), step)
+        parts = self._run_all([np.ascontiguousarray(crops[at : at + step]) for at in starts])
         if not parts:
             return np.zeros((0, self._classes), np.float32), np.zeros(0, np.float32)
         if len(parts) == 1:
@@ -85,6 +84,14 @@ class CheckedBackend(ABC):
         if not self._closed:
             self._closed = True
             self._free()
+
+    def _batch_size(self, count: int) -> int:
+        """Into batches of what size ``count`` crops are split."""
+        return self.max_batch
+
+    def _run_all(self, batches: list[Image]) -> list[tuple[Probabilities, Probabilities]]:
+        """All batches, in order."""
+        return [self._run(batch) for batch in batches]
 
     def _check(self, crops: Image) -> None:
         if self._closed:

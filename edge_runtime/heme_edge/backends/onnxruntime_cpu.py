@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,25 +19,32 @@ SCHEMES = ("float", "u8-asymmetric")
 
 
 class OnnxRuntimeBackend(CheckedBackend):
-    """One session of ``onnxruntime``'s CPU provider.
+    """``onnxruntime``'s CPU provider: small batches side by side, one thread each.
+
+    Two cores name more crops as two single-threaded batches of 16, which stay in their caches,
+    than as one batch over both (on two Zen 5 cores 2,800 against 1,900 crops/s in INT8).
 
     Args:
         bundle: a verified bundle.
         precision: one of its precisions.
-        threads: of the session; 0 leaves the choice to the runtime.
+        threads: how many batches at once; 0 is one for each processor this process may use.
 
     Raises:
         BackendError: the file cannot be loaded or has other inputs or outputs.
         BundleError: the bundle has no such precision.
     """
 
+    max_batch = 16
+
     def __init__(self, bundle: Bundle, precision: str, threads: int = 0) -> None:
         super().__init__(f"{NAME} {precision}", precision, len(bundle.codes))
         import onnxruntime as ort
 
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="infer")
         model = bundle.model(precision, SCHEMES)
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.log_severity_level = 3
         try:
             self._session: Any = ort.InferenceSession(
@@ -53,11 +62,20 @@ class OnnxRuntimeBackend(CheckedBackend):
         if inputs != ["crops"] or not {"probabilities", "disagreement"} <= outputs:
             raise BackendError(f"'{file}' is not a heme-edge model: it has {inputs} -> {outputs}.")
 
+    def _batch_size(self, count: int) -> int:
+        return max(1, min(self.max_batch, -(-count // self._threads)))
+
+    def _run_all(self, batches: list[Image]) -> list[tuple[Probabilities, Probabilities]]:
+        if len(batches) == 1:
+            return [self._run(batches[0])]
+        return list(self._pool.map(self._run, batches))
+
     def _run(self, crops: Image) -> tuple[Probabilities, Probabilities]:
         out = self._session.run(["probabilities", "disagreement"], {"crops": crops})
         return np.asarray(out[0], np.float32), np.asarray(out[1], np.float32)
 
     def _free(self) -> None:
+        self._pool.shutdown()
         self._session = None
 
 
