@@ -43,7 +43,7 @@ WEIGHTS_NOTICE = (
 def training_data(shares: dict[str, dict[str, int]]) -> tuple[dict[str, str], ...]:
     """Licence and citation of every source that training images came from."""
     sources = sorted({source for by_source in shares.values() for source in by_source})
-    unknown = {"what": "the user's own crops", "licence": "not stated", "citation": ""}
+    unknown = {"what": "the user's own crops", "licence": "Licence not stated", "citation": ""}
     return tuple({"source": s, **ATTRIBUTIONS.get(s, unknown)} for s in sources)
 
 
