@@ -212,6 +212,7 @@ class _Picture:
         """Writes the last frame, however short ago the one before was written."""
         if self._shown is not None:
             self._write(session)
+            print(f"The last annotated frame is in {self._path}")
 
     def _write(self, session: _Session) -> None:
         import cv2
@@ -236,8 +237,7 @@ def _finish(request: Request, namer: Namer, session: _Session) -> None:
     if request.headless:
         print(json.dumps({"summary": summary}), flush=True)
         return
-    print("Counts are per frame: a cell seen in several frames is named in each.")
-    for line in differential_lines(session.tally):
+    for line in differential_lines(session.tally, repeated=True):
         print(line)
     print(
         f"frames {summary['frames_analysed']} analysed of {summary['frames_captured']} captured, "

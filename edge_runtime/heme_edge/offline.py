@@ -109,15 +109,20 @@ def _summary(request: Request, tally: Tally, counts: Counts, say: Callable[[str]
     say(f"Results: {request.out}. {RESEARCH_USE_ONLY}")
 
 
-def differential_lines(tally: Tally) -> Iterator[str]:
-    """The differential as text: classes that occurred, with 95 % Wilson intervals."""
-    yield f"Differential of {tally.total} nucleated cells (95 % interval):"
+def differential_lines(tally: Tally, repeated: bool = False) -> Iterator[str]:
+    """The differential as text: classes that occurred, with 95 % Wilson intervals.
+
+    Args:
+        tally: the counts.
+        repeated: cells were counted once a frame; an interval would be far too narrow then and
+            is left out.
+    """
+    said = "named cells, each once a frame, so without" if repeated else "nucleated cells with"
+    yield f"Differential of {tally.total} {said} 95 % intervals:"
     for row in tally.rows():
         if row.count:
-            yield (
-                f"  {row.code:<4}{row.name:<28}{row.count:>6}  {row.percent:5.1f} %  "
-                f"({row.low95:.1f}-{row.high95:.1f})"
-            )
+            interval = "" if repeated else f"  ({row.low95:.1f}-{row.high95:.1f})"
+            yield f"  {row.code:<4}{row.name:<28}{row.count:>6}  {row.percent:5.1f} %{interval}"
     if tally.left_out:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(tally.left_out.items()))
         yield f"  not counted: {reasons}; red cells are not counted here"

@@ -92,7 +92,7 @@ def test_annotated_picture(tmp_path: Path, heme_edge: Run) -> None:
     done = heme_edge("live", "--camera", "sim", "--seconds", "3", "--picture", picture)
     assert done.returncode == 0, done.stderr
     assert "Differential of" in done.stdout
-    assert "per frame" in done.stdout
+    assert "each once a frame" in done.stdout
     assert str(picture) in done.stdout
     assert "Research use only" in done.stdout
     image = cv2.imread(str(picture))
