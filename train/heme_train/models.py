@@ -16,7 +16,7 @@ PACKAGED = "packaged"
 PACKAGED_NETWORK = "efficientnet_lite0"
 PACKAGED_MEAN_STD = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
-_library: Any = None
+_operators: Any = None
 
 
 def import_timm() -> Any:
@@ -40,10 +40,10 @@ def import_timm() -> Any:
 def _declare_torchvision_operators() -> None:
     import torch
 
-    global _library
-    _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    global _operators
+    _operators = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
-        _library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def preprocessing(mean: tuple[float, ...], std: tuple[float, ...], standardise: bool) -> nn.Module:
