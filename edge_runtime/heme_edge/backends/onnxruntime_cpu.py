@@ -22,7 +22,7 @@ class OnnxRuntimeBackend(CheckedBackend):
     """``onnxruntime``'s CPU provider: small batches side by side, one thread each.
 
     Two cores name more crops as two single-threaded batches of 16, which stay in their caches,
-    than as one batch over both (on two Zen 5 cores 2,800 against 1,900 crops/s in INT8).
+    than as one batch over both.
 
     Args:
         bundle: a verified bundle.
