@@ -19,10 +19,14 @@ def main() -> None:
 @click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--accuracy", type=click.FloatRange(0.5, 1.0), default=0.95, show_default=True,
               help="Wanted among the cells that keep their name.")  # fmt: skip
-def confidence(table: Path, accuracy: float) -> None:
-    """Fit temperature and reject threshold on TABLE (.npz with `logits` [M,N,C] and `truth` [N]).
+@click.option("--head", type=click.Choice(["softmax", "sigmoid"]), default="softmax")
+@click.option("-o", "--out", type=click.Path(path_type=Path),
+              help="Also write it here; heme-export reads RUN/confidence.json.")  # fmt: skip
+def confidence(table: Path, accuracy: float, head: str, out: Path | None) -> None:
+    """Fit temperature and reject threshold on TABLE (.npz of `logits` [M,N,C] and `truth` [N]).
 
-    Prints one JSON line. The crops must be of groups that no network was trained on.
+    Prints one JSON line. The crops must be of groups that no network was trained on:
+    `heme-train logits RUN -o TABLE` writes those of role `confidence`.
     """
     import json
 
@@ -36,18 +40,10 @@ def confidence(table: Path, accuracy: float) -> None:
             logits, truth = arrays["logits"], arrays["truth"]
     except (OSError, ValueError, KeyError) as error:
         raise HemeError(f"'{table}' cannot be used: {error}") from error
-    temperature = fitting.fit_temperature(logits, truth)
-    probabilities = fitting.ensemble_probabilities(logits, temperature)
-    click.echo(
-        json.dumps(
-            {
-                "temperature": temperature,
-                "reject_threshold": fitting.fit_reject_threshold(probabilities, truth, accuracy),
-                "ece": fitting.expected_calibration_error(probabilities, truth),
-                "n": len(truth),
-            }
-        )
-    )
+    text = json.dumps(fitting.fit_confidence(logits, truth, accuracy, head))
+    click.echo(text)
+    if out is not None:
+        out.write_text(text + "\n")
 
 
 if __name__ == "__main__":

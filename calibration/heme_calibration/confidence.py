@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,36 @@ def softmax(logits: Floats) -> NDArray[np.float64]:
     return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), np.float64)
 
 
-def ensemble_probabilities(logits: Floats, temperature: float) -> NDArray[np.float64]:
-    """Mean over members of the tempered softmax: ``[M, N, C]`` logits to ``[N, C]``."""
-    return np.asarray(softmax(np.asarray(logits, np.float64) / temperature).mean(axis=0))
+def sigmoid_shares(logits: Floats) -> NDArray[np.float64]:
+    """Sigmoids over the last axis, divided by their sum, in float64.
+
+    p_i / sum(p) is computed as the softmax of ln p_i (not of p_i), so that no sum of vanishing
+    sigmoids divides by zero; ln p = -ln(1 + exp(-z)).
+    """
+    return softmax(-np.logaddexp(0.0, -np.asarray(logits, np.float64)))
+
+
+PROBABILITIES_OF = {"softmax": softmax, "sigmoid": sigmoid_shares}
+"""What turns the logits of one network into probabilities, by its head."""
+
+
+def ensemble_probabilities(
+    logits: Floats, temperature: float, head: str = "softmax"
+) -> NDArray[np.float64]:
+    """Mean over members of the tempered probabilities: ``[M, N, C]`` logits to ``[N, C]``.
+
+    Args:
+        logits: before softmax or sigmoid.
+        temperature: divides every logit.
+        head: ``softmax`` or ``sigmoid``.
+
+    Raises:
+        HemeError: there is no such head.
+    """
+    if head not in PROBABILITIES_OF:
+        raise HemeError(f"There is no head '{head}'.", f"One of {', '.join(PROBABILITIES_OF)}")
+    tempered = np.asarray(logits, np.float64) / temperature
+    return np.asarray(PROBABILITIES_OF[head](tempered).mean(axis=0))
 
 
 def negative_log_likelihood(probabilities: Floats, truth: NDArray[np.integer[Any]]) -> float:
@@ -32,7 +61,9 @@ def negative_log_likelihood(probabilities: Floats, truth: NDArray[np.integer[Any
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
-def fit_temperature(logits: Floats, truth: NDArray[np.integer[Any]]) -> float:
+def fit_temperature(
+    logits: Floats, truth: NDArray[np.integer[Any]], head: str = "softmax"
+) -> float:
     """The temperature with the lowest negative log-likelihood of the ensemble's mean.
 
     One temperature for the ensemble (Guo et al. 2017, applied to the mean), found by golden
@@ -41,9 +72,10 @@ def fit_temperature(logits: Floats, truth: NDArray[np.integer[Any]]) -> float:
     Args:
         logits: ``[M, N, C]``, M members.
         truth: class index ``[N]``.
+        head: ``softmax`` or ``sigmoid``.
 
     Raises:
-        HemeError: there are no crops.
+        HemeError: there are no crops, or no such head.
     """
     if len(truth) == 0:
         raise HemeError("There are no crops to fit a temperature on.")
@@ -51,7 +83,8 @@ def fit_temperature(logits: Floats, truth: NDArray[np.integer[Any]]) -> float:
     low, high = np.log(0.05), np.log(20.0)
 
     def loss(log_t: float) -> float:
-        return negative_log_likelihood(ensemble_probabilities(logits, float(np.exp(log_t))), truth)
+        p = ensemble_probabilities(logits, float(np.exp(log_t)), head)
+        return negative_log_likelihood(p, truth)
 
     while high - low > 1e-4:
         a, b = high - ratio * (high - low), low + ratio * (high - low)
@@ -98,3 +131,47 @@ def expected_calibration_error(
         if inside.any():
             error += abs(best[inside].mean() - right[inside].mean()) * inside.mean()
     return float(error)
+
+
+def fit_confidence(
+    logits: Floats,
+    truth: NDArray[np.integer[Any]],
+    accuracy: float = WANTED_ACCURACY,
+    head: str = "softmax",
+) -> dict[str, Any]:
+    """Temperature and reject threshold of an ensemble, and how well they fit.
+
+    Args:
+        logits: ``[M, N, C]``, of crops whose groups no network was trained on.
+        truth: class index ``[N]``.
+        accuracy: wanted among the cells that keep their name.
+        head: ``softmax`` or ``sigmoid``.
+
+    Returns:
+        ``temperature``, ``reject_threshold``, ``ece``, ``n``, ``members``.
+    """
+    temperature = fit_temperature(logits, truth, head)
+    probabilities = ensemble_probabilities(logits, temperature, head)
+    return {
+        "temperature": temperature,
+        "reject_threshold": fit_reject_threshold(probabilities, truth, accuracy),
+        "ece": expected_calibration_error(probabilities, truth),
+        "n": len(truth),
+        "members": len(logits),
+    }
+
+
+def read_confidence(path: Path) -> tuple[float, float]:
+    """Temperature and reject threshold that ``heme-calibrate confidence -o`` wrote.
+
+    Raises:
+        HemeError: the file is not one.
+    """
+    try:
+        content = json.loads(path.read_text())
+        temperature, threshold = content["temperature"], content["reject_threshold"]
+        if not (temperature > 0 and 0 <= threshold <= 1):
+            raise ValueError("its values are out of range")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HemeError(f"'{path}' cannot be used: {error}", "Delete it") from error
+    return float(temperature), float(threshold)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heme_edge.bundle import HEADS
 from heme_edge.crops import CROP_PX
 from heme_edge.errors import HemeError
-from heme_train.models import RUN_FILE, WEIGHTS_FILE, create_network, preprocessing
+from heme_train.runs import Run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,54 +17,21 @@ if TYPE_CHECKING:
 OPSET = 17
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished training run: its networks and what it says of itself.
-
-    Attributes:
-        codes: class codes in output order.
-        networks: ensemble members, in evaluation mode.
-        prepare: uint8 ``[N, 96, 96, 3]`` to what the networks take.
-        content: ``run.json``.
-    """
-
-    codes: tuple[str, ...]
-    networks: tuple[nn.Module, ...]
-    prepare: nn.Module
-    content: dict[str, Any]
-
-
-def load_run(path: Path) -> Run:
-    """Opens a run of ``heme-train fit``.
-
-    Raises:
-        HemeError: it is not one, or its training has not ended.
-    """
-    import torch
-
-    if not (path / RUN_FILE).is_file():
-        raise HemeError(f"'{path}' is not a training run.", "heme-train fit --run DIR")
-    if not (path / WEIGHTS_FILE).is_file():
-        raise HemeError(f"The run '{path}' has not ended.", "Run the same heme-train fit again")
-    content = json.loads((path / RUN_FILE).read_text())
-    network = create_network(content["recipe"]["network"], len(content["codes"]), "none")
-    state = torch.load(path / WEIGHTS_FILE, map_location="cpu", weights_only=True)
-    network.load_state_dict(state)
-    return Run(
-        tuple(content["codes"]),
-        (network.eval(),),
-        preprocessing(content["mean"], content["std"], content["recipe"]["standardise"]),
-        content,
-    )
-
-
 def ensemble_module(run: Run, temperature: float) -> nn.Module:
     """The exported module: uint8 ``[N, 96, 96, 3]`` to probabilities and disagreement.
 
-    Disagreement is the mutual information between members, H(mean p) - mean H(p), in nats.
+    A member's probabilities are the tempered softmax of its logits or, with a sigmoid head, its
+    tempered sigmoids divided by their sum. Disagreement is the mutual information between
+    members, H(mean p) - mean H(p), in nats.
+
+    Raises:
+        HemeError: the run has a head that is not known.
     """
     import torch
     from torch import Tensor, nn
+
+    if run.head not in HEADS:
+        raise HemeError(f"The run has an unknown head '{run.head}'.", f"One of {', '.join(HEADS)}")
 
     class Ensemble(nn.Module):
         def __init__(self) -> None:
@@ -75,9 +41,14 @@ def ensemble_module(run: Run, temperature: float) -> nn.Module:
 
         def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
             pixels = self.prepare(crops)
-            p = torch.stack([torch.softmax(m(pixels) / temperature, 1) for m in self.members])
+            p = torch.stack([_probabilities(m(pixels) / temperature) for m in self.members])
             mean = p.mean(0)
             return mean, (_entropy(mean) - _entropy(p).mean(0)).clamp(min=0.0)
+
+    def _probabilities(logits: Tensor) -> Tensor:
+        if run.head == "sigmoid":
+            logits = -torch.nn.functional.softplus(-logits)  # ln p, whose softmax is p_i / sum(p)
+        return torch.softmax(logits, 1)
 
     def _entropy(p: Tensor) -> Tensor:
         return -(p * torch.log(p.clamp(min=1e-7))).sum(-1)
@@ -105,7 +76,23 @@ def export_onnx(run: Run, temperature: float, path: Path) -> None:
             dynamo=False,  # the dynamo exporter quietly writes opset 18
         )
     model = onnx.load(path)
+    if _take_out_aliases(model):
+        onnx.save(model, path)
     onnx.checker.check_model(model, full_check=True)
     first = model.graph.node[0]
     if first.op_type != "Cast" or "crops" not in first.input:
         raise HemeError("The exported graph does not begin with the Cast of the crops.")
+
+
+def _take_out_aliases(model: Any) -> bool:
+    """Takes out the Identity nodes by which the exporter keeps equal tensors once; if any."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    nodes = list(model.graph.node)
+    alias = {
+        n.output[0]: n.input[0] for n in nodes if n.op_type == "Identity" and n.input[0] in held
+    }
+    for node in nodes:
+        node.input[:] = [alias.get(name, name) for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend(n for n in nodes if n.output[0] not in alias)
+    return bool(alias)

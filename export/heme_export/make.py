@@ -31,11 +31,12 @@ from heme_edge.cells import DEEPHEME_CODES, cell_class
 from heme_edge.crops import Image
 from heme_edge.errors import HemeError
 from heme_export import card
-from heme_export.graph import OPSET, Run, export_onnx, load_run
+from heme_export.graph import OPSET, export_onnx
 from heme_export.reference import simulated_crops
 from heme_train.data import CONFIDENCE, TEST, Crop, CropSet, draw_weights
 from heme_train.evaluate import crop_image, predict
 from heme_train.metrics import confusion_matrix, summarise
+from heme_train.runs import Run, crops_of, load_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +46,7 @@ INT8_FLOOR = 0.02
 INT8_AGREEMENT = 0.98
 """Share of the ``confidence`` crops on which INT8 must name what fp32 names."""
 MOST_FLOAT_LAYERS = 4
+CONFIDENCE_FILE = "confidence.json"
 NAMES = {"E4": "eosinophil"}
 """The bundle's own name where the images of a class are broader than the code's name."""
 
@@ -75,7 +77,8 @@ def make_bundle(
 ) -> Bundle:  # fmt: skip
     """Writes the bundle of a run.
 
-    Temperature and reject threshold come from role ``confidence``, INT8 ranges from the fold
+    Temperature and reject threshold come from role ``confidence`` (from the run's
+    ``confidence.json`` where ``heme-calibrate confidence`` wrote one), INT8 ranges from the fold
     roles the run trained on, the published figures from ``test``.
 
     Raises:
@@ -85,14 +88,15 @@ def make_bundle(
     if "fp32" not in options.precisions:
         raise HemeError("A bundle needs fp32, which every check is against.", "--precision fp32,…")
     run = load_run(run_path)
+    crops = crops_of(run_path, crops)
     rows = _rows(run, crops)
-    temperature, threshold = _fit_confidence(run, crops, rows[CONFIDENCE])
+    temperature, threshold = _confidence(run_path, run, crops, rows[CONFIDENCE])
     say(f"temperature {temperature:.3f}, reject threshold {threshold:.3f}")
     info = BundleInfo(
         name=options.name,
         classes=_classes(run),
         models=tuple(_model(p, FP32_TOLERANCE) for p in options.precisions),
-        head="softmax",
+        head=run.head,
         temperature=temperature,
         reject_threshold=threshold,
         provenance=_provenance(run),
@@ -157,24 +161,15 @@ def _provenance(run: Run) -> dict[str, Any]:
     }
 
 
-def _fit_confidence(run: Run, crops: CropSet, rows: list[Crop]) -> tuple[float, float]:
+def _confidence(run_path: Path, run: Run, crops: CropSet, rows: list[Crop]) -> tuple[float, float]:
+    """Temperature and reject threshold: as written beside the run, or fitted here alike."""
+    written = run_path / CONFIDENCE_FILE
+    if written.is_file():
+        return confidence.read_confidence(written)
     truth = np.array([run.codes.index(c.code) for c in rows])
-    logits = np.stack([_logits(run, i, crops, rows) for i in range(len(run.networks))])
-    temperature = confidence.fit_temperature(logits, truth)
-    probabilities = confidence.ensemble_probabilities(logits, temperature)
-    return temperature, confidence.fit_reject_threshold(probabilities, truth)
-
-
-def _logits(run: Run, member: int, crops: CropSet, rows: list[Crop]) -> NDArray[np.float32]:
-    import torch
-
-    parts = []
-    with torch.inference_mode():
-        for at in range(0, len(rows), 128):
-            images = np.stack([crop_image(crops, row) for row in rows[at : at + 128]])
-            pixels = run.prepare(torch.from_numpy(images))
-            parts.append(run.networks[member](pixels).numpy())
-    return np.concatenate(parts)
+    logits = run.logits([crop_image(crops, row) for row in rows])
+    found = confidence.fit_confidence(logits, truth, head=run.head)
+    return found["temperature"], found["reject_threshold"]
 
 
 def _fill(

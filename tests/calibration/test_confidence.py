@@ -12,6 +12,7 @@ from heme_calibration.confidence import (
     fit_reject_threshold,
     fit_temperature,
     negative_log_likelihood,
+    sigmoid_shares,
 )
 from heme_edge.errors import HemeError
 
@@ -54,6 +55,35 @@ def test_reject_threshold_keeps_the_wanted_accuracy() -> None:
 def test_an_accuracy_out_of_reach_rejects_nearly_all() -> None:
     p = np.full((10, 2), 0.5)
     assert fit_reject_threshold(p, np.ones(10, int), 0.98) == 0.999
+
+
+def test_sigmoid_head_by_hand() -> None:
+    """sigmoid(0), sigmoid(ln 3), sigmoid(-ln 3) = 1/2, 3/4, 1/4: never a softmax of these."""
+    logits = np.array([[[0.0, np.log(3.0), -np.log(3.0)]]])
+    assert ensemble_probabilities(logits, 1.0, "sigmoid")[0] == pytest.approx([1 / 3, 1 / 2, 1 / 6])
+    warm = 1 / (1 + np.exp(-logits / 2))
+    assert ensemble_probabilities(logits, 2.0, "sigmoid") == pytest.approx(warm[0] / warm.sum())
+
+
+def test_sigmoids_that_vanish_or_saturate_stay_finite() -> None:
+    shares = sigmoid_shares(np.array([[-900.0, -901.0], [900.0, 800.0], [-5000.0, 5000.0]]))
+    assert shares[0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))])
+    assert shares[1] == pytest.approx([0.5, 0.5])
+    assert shares[2] == pytest.approx([0.0, 1.0])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.5])
+def test_temperature_of_a_sigmoid_head_is_found_again(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-2, 3, (1, 4000, 5))
+    p = ensemble_probabilities(logits, temperature, "sigmoid")
+    truth = np.array([rng.choice(5, p=row) for row in p])
+    assert fit_temperature(logits, truth, "sigmoid") == pytest.approx(temperature, rel=0.1)
+
+
+def test_another_head_is_refused() -> None:
+    with pytest.raises(HemeError, match="no head 'hinge'"):
+        fit_temperature(np.zeros((1, 2, 3)), np.zeros(2, int), "hinge")
 
 
 def test_nothing_to_fit() -> None:

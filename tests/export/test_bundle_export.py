@@ -14,11 +14,12 @@ import torch
 from heme_edge.backends import open_backend
 from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.errors import HemeError
-from heme_export.graph import ensemble_module, load_run
+from heme_export.graph import ensemble_module
 from heme_export.make import Options, make_bundle
 from heme_train.data import open_crops
 from heme_train.fit import fit
 from heme_train.models import WEIGHTS_FILE
+from heme_train.runs import load_run
 from heme_train.recipe import Recipe
 from tests.train.conftest import drawn_crops as drawn_crops
 

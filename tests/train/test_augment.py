@@ -1,6 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
+from heme_edge.crops import Image
 from heme_train.augment import Augmenter, Look, Strength, centre
 from heme_train.stain import Styles, measure_style, random_stain
 from tests.conftest import draw_cell
@@ -77,3 +79,38 @@ def test_unmeasured_source_is_left_alone() -> None:
     styles = Styles({"a": measure_style([CELL])})
     for source in ("a", "unknown"):
         assert np.array_equal(styles.transfer(source, np.random.default_rng(0)).matrix, np.eye(3))
+
+
+def scene(rng: np.random.Generator) -> Image:
+    """A drawn cell on a mottled ground, 128 px: the same for every source."""
+    ground = cv2.resize(rng.integers(150, 245, (16, 16, 3)).astype(np.uint8), (128, 128))
+    return np.where(draw_cell(128) < 200, draw_cell(128), ground).astype(np.uint8)
+
+
+def border(image: Image) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The outermost 4 px, coarsely: brightness, colour and roughness along each side."""
+    strips = [image[:4], image[-4:], image[:, :4].swapaxes(0, 1), image[:, -4:].swapaxes(0, 1)]
+    parts = [strip.reshape(4, 16, 6, 3).mean((0, 2)) for strip in strips]
+    rough = [np.abs(np.diff(strip.astype(float), axis=axis)).mean((0, 1)) for strip in strips
+             for axis in (0, 1)]  # fmt: skip
+    return np.concatenate([np.ravel(parts), np.ravel(rough)])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_border_pixels_do_not_tell_the_source() -> None:
+    """Sources of 98 and 128 px crops of the same scenes, told apart by a network at chance only."""
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(7)
+    augment = Augmenter(Strength())
+    scenes = [scene(rng) for _ in range(1200)]
+    source = np.arange(len(scenes)) % 2
+    looks = [Look(image if wide else centre(image, 98), str(wide))
+             for image, wide in zip(scenes, source, strict=True)]  # fmt: skip
+    shown = [augment(look, looks[(i * 7 + 3) % 1200], rng) for i, look in enumerate(looks)]
+    features = StandardScaler().fit_transform(np.stack([border(image) for image in shown]))
+    network = MLPClassifier((32,), alpha=1.0, max_iter=60, random_state=0)
+    network.fit(features[:800], source[:800])
+    right = (network.predict(features[800:]) == source[800:]).mean()
+    assert abs(right - 0.5) < 4 * 0.5 / np.sqrt(400), right

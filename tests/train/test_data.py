@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from heme_edge.errors import HemeError
-from heme_train.data import FOLDS, CropSet, class_shares, draw_weights, open_crops
+from heme_train.data import (
+    FOLDS,
+    TEST,
+    Crop,
+    CropSet,
+    byte_hash,
+    class_shares,
+    draw_weights,
+    open_crops,
+)
 
 
 def write(folder: Path, rows: list[dict[str, str]]) -> Path:
@@ -46,7 +55,7 @@ def test_a_group_in_two_roles_is_refused(tmp_path: Path) -> None:
     ("row", "says"),
     [
         ({"file": "a.png", "code": "X9"}, "'X9' is not a known cell class"),
-        ({"path": "a.png", "code": "M1"}, "needs the columns file and code"),
+        ({"picture": "a.png", "code": "M1"}, "needs the columns file and code"),
     ],
 )
 def test_bad_manifest(tmp_path: Path, row: dict[str, str], says: str) -> None:
@@ -81,6 +90,27 @@ def test_two_sets_with_one_name_are_refused(drawn_crops: Path) -> None:
     with pytest.raises(HemeError, match="is in two crop sets"):
         crops.joined(crops)
     assert crops.joined(CropSet([], {})).crops == crops.crops
+
+
+def test_a_set_with_roles_is_not_joined_to_one_without(drawn_crops: Path) -> None:
+    crops = open_crops(drawn_crops)
+    bare = CropSet([Crop("x.png", "M1", "x.png", "unknown", TEST)], {}, False, False)
+    with pytest.raises(HemeError, match="One crop set has roles and the other has none"):
+        crops.joined(bare)
+
+
+def test_a_joined_set_keeps_what_is_known(drawn_crops: Path) -> None:
+    crops = open_crops(drawn_crops)
+    other = CropSet([Crop("x.png", "M1", "g", "cam", TEST)], {}, skipped=(("y", "is hidden"),))
+    crops.byte_hashes, other.byte_hashes = {"a": "0"}, {"x.png": "1"}
+    both = crops.joined(other)
+    assert (both.groups_known, both.roles_known, both.split_by) == (True, True, "manifest")
+    assert both.byte_hashes == {"a": "0", "x.png": "1"}
+    assert both.skipped == (("y", "is hidden"),)
+
+
+def test_the_hash_of_a_picture() -> None:
+    assert byte_hash(b"") == "e3b0c44298fc1c14"
 
 
 def test_shared_set_is_what_its_description_says(heme_data: Path) -> None:

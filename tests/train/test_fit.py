@@ -1,8 +1,8 @@
 """A whole small training: fit, kill, resume, refuse."""
 
 import json
-import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,25 +10,28 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from heme_edge.errors import HemeError
-from heme_train.data import open_crops
-from heme_train.draws import UNTOLD
-from heme_train.fit import CHECKPOINT_FILE, Progress, fit, loss_of
+from heme_train.data import FOLDS, open_crops
+from heme_train.fit import CHECKPOINT_FILE, HISTORY_FILE, Progress, fit
 from heme_train.models import RUN_FILE, WEIGHTS_FILE
 from heme_train.recipe import Recipe
+from heme_train.runs import load_run
+from heme_train.state import rate_at
+from heme_train.teacher import teach
 
 
 def test_it_learns_and_says_so(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
     seen: list[Progress] = []
     recipe = replace(tiny, hold_out="fold0", epochs=4)
-    weights = fit(open_crops(drawn_crops), tmp_path / "run", recipe, report=seen.append)
+    [weights] = fit(open_crops(drawn_crops), tmp_path / "run", recipe, report=seen.append)
     assert [p.epoch for p in seen] == [1, 2, 3, 4]
     assert seen[-1].loss < seen[0].loss
     assert seen[-1].accuracy is not None
-    state = torch.load(weights, weights_only=True)
+    state = torch.load(weights, weights_only=True)["state_dict"]
     assert all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point())
     content = json.loads((tmp_path / "run" / RUN_FILE).read_text())
     assert content["codes"] == ["ER", "L2", "M1"]
@@ -49,8 +52,8 @@ def test_going_on_from_an_earlier_run(drawn_crops: Path, tmp_path: Path, tiny: R
 
 def test_a_finished_run_is_not_run_again(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
     recipe = replace(tiny, epochs=1)
-    first = fit(open_crops(drawn_crops), tmp_path, recipe).stat().st_mtime_ns
-    assert fit(open_crops(drawn_crops), tmp_path, recipe).stat().st_mtime_ns == first
+    first = fit(open_crops(drawn_crops), tmp_path, recipe)[0].stat().st_mtime_ns
+    assert fit(open_crops(drawn_crops), tmp_path, recipe)[0].stat().st_mtime_ns == first
 
 
 def test_another_recipe_in_the_same_folder_is_refused(
@@ -61,39 +64,108 @@ def test_another_recipe_in_the_same_folder_is_refused(
         fit(open_crops(drawn_crops), tmp_path, replace(tiny, epochs=2))
 
 
-def test_killed_and_resumed_equals_undisturbed(drawn_crops: Path, tmp_path: Path) -> None:
-    options = [
-        "--network",
-        "test_efficientnet",
-        "--weights",
-        "none",
-        "--epochs",
-        "4",
-        "--draws",
-        "96",
-        "--batch",
-        "16",
-    ]
+TINY = ["--set", "network=test_efficientnet", "--set", "weights=none", "--set", "draws=96"]
 
-    def command(run: str) -> list[str]:
-        start = [sys.executable, "-m", "heme_train.cli", "fit", "--data", str(drawn_crops)]
-        return [*start, "--run", str(tmp_path / run), *options]
 
-    with subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL) as process:
-        checkpoint = tmp_path / "killed" / CHECKPOINT_FILE
-        deadline = time.monotonic() + 120
-        while not checkpoint.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+def command(data: Path, run: Path, *more: str) -> list[str]:
+    start = [sys.executable, "-m", "heme_train.cli", "fit", "--data", str(data), "--run", str(run)]
+    return [*start, *TINY, "--set", "batch=16", *more]
+
+
+def metrics(run: Path) -> list[str]:
+    return (run / HISTORY_FILE).read_text().splitlines()
+
+
+def test_killed_in_the_third_epoch_and_resumed_equals_undisturbed(
+    drawn_crops: Path, tmp_path: Path
+) -> None:
+    more = ("--set", "epochs=4", "--folds", "fold1")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen(command(drawn_crops, killed, *more), stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith(b"epoch 2/4") or b"epoch 2/4" in line:
+                break
+        time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
-    assert not (tmp_path / "killed" / WEIGHTS_FILE).exists()
-    for run in ("killed", "undisturbed"):
-        subprocess.run(command(run), check=True, capture_output=True)
-    a, b = (
-        torch.load(tmp_path / run / WEIGHTS_FILE, weights_only=True)
-        for run in ("killed", "undisturbed")
-    )
-    for key, value in a.items():
-        assert torch.allclose(value, b[key], atol=1e-6), key
+    assert not (killed / WEIGHTS_FILE).exists()
+    for run in (killed, whole):
+        subprocess.run(command(drawn_crops, run, *more), check=True, capture_output=True)
+    assert metrics(killed) == metrics(whole)
+    a, b = (torch.load(run / WEIGHTS_FILE, weights_only=True) for run in (killed, whole))
+    assert a["codes"] == b["codes"]
+    for key, value in a["state_dict"].items():
+        assert torch.equal(value, b["state_dict"][key]), key
+
+
+def test_every_fold_and_none_twice(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
+    recipe = replace(tiny, hold_out="all", epochs=1, draws=32)
+    seen: list[Progress] = []
+    weights = fit(open_crops(drawn_crops), tmp_path, recipe, report=seen.append)
+    assert [p.fold for p in seen] == list(FOLDS)
+    assert [p.folds_left for p in seen] == [4, 3, 2, 1, 0]
+    assert all(p.accuracy is not None for p in seen)
+    fit(open_crops(drawn_crops), tmp_path, recipe, report=seen.append)
+    assert len(seen) == 5
+    run = load_run(tmp_path)
+    assert run.hold_outs == FOLDS
+    assert weights == [tmp_path / fold / WEIGHTS_FILE for fold in FOLDS]
+
+
+def test_a_cycle_ends_in_a_member_and_the_rate_restarts(
+    drawn_crops: Path, tmp_path: Path, tiny: Recipe
+) -> None:
+    recipe = replace(tiny, epochs=4, cycles=2, draws=32)
+    fit(open_crops(drawn_crops), tmp_path, recipe)
+    run = load_run(tmp_path)
+    assert len(run.networks) == 2
+    assert run.names[0].endswith("weights-1")
+    rates = [rate_at(step, 10, recipe) for step in range(40)]
+    assert rates[19] < 0.02
+    assert max(rates[20:24]) > 0.9
+    assert rates[:20] == rates[20:]
+
+
+def test_it_stops_early_and_keeps_the_best(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
+    seen: list[Progress] = []
+    recipe = replace(tiny, hold_out="fold0", epochs=30, patience=2, draws=48, rate=0.02)
+    fit(open_crops(drawn_crops), tmp_path, recipe, report=seen.append)
+    losses = [float(row.split(",")[2]) for row in metrics(tmp_path)[1:]]
+    assert len(losses) == len(seen)
+    assert len(losses) == 30 or len(losses) - 1 - losses.index(min(losses)) == 2
+    assert len(losses) < 30
+
+
+def test_a_student_learns_from_folds_it_was_not_shown(
+    drawn_crops: Path, tmp_path: Path, tiny: Recipe
+) -> None:
+    crops = open_crops(drawn_crops)
+    teacher = tmp_path / "teacher"
+    fit(crops, teacher, replace(tiny, hold_out="all", epochs=1, draws=48))
+    rows = crops.select(["fold3"])
+    split = crops.digest()
+    taught = teach(teacher, crops, rows, ["ER", "L2", "M1"], split)
+    assert taught.shape == (len(rows), 3)
+    assert taught.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    shutil.copy(teacher / "fold0" / WEIGHTS_FILE, teacher / "fold4" / WEIGHTS_FILE)
+    again = teach(teacher, crops, rows, ["ER", "L2", "M1"], split)
+    assert np.array_equal(taught, again), "only the member that held fold3 out may speak of it"
+    student = replace(tiny, teacher=str(teacher), epochs=2)
+    fit(crops, tmp_path / "student", student)
+    shutil.rmtree(teacher / "fold3")
+    with pytest.raises(HemeError, match="held out fold3"):
+        fit(crops, tmp_path / "other", student)
+
+
+def test_no_picture_outside_the_training_rows_is_ever_shown(
+    drawn_crops: Path, tmp_path: Path, tiny: Recipe
+) -> None:
+    """A copy of a test picture, planted among the training rows under another name."""
+    crops = open_crops(drawn_crops)
+    hidden, shown = crops.select(["test"])[0], crops.select(["fold0"])[0]
+    planted = replace(crops, places=crops.places | {shown.file: crops.places[hidden.file]})
+    with pytest.raises(HemeError, match="also a picture of a test or validation role"):
+        fit(planted, tmp_path, replace(tiny, draws=400, epochs=1))
 
 
 @pytest.mark.parametrize(
@@ -111,13 +183,3 @@ def test_wrong_use_is_a_sentence(
 ) -> None:
     with pytest.raises(HemeError, match=says):
         fit(open_crops(drawn_crops), tmp_path / "run", replace(tiny, **change))  # type: ignore[arg-type]
-
-
-def test_loss_of_told_and_untold_cells() -> None:
-    """By hand: an untold cell costs -ln of what its nucleated classes sum to."""
-    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]]))
-    nucleated = torch.tensor([True, True, False])
-    loss = loss_of(logits, torch.tensor([0, UNTOLD]), nucleated, 0.0)
-    assert float(loss) == pytest.approx((-math.log(0.5) - math.log(0.4)) / 2)
-    only = loss_of(logits[1:], torch.tensor([UNTOLD]), nucleated, 0.0)
-    assert float(only) == pytest.approx(-math.log(0.4))

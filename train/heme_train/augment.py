@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.crops import CROP_PX, Image
+from heme_train.sharpness import Sharpness, filtered
 from heme_train.stain import Styles, random_stain
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -38,9 +39,12 @@ class Strength:
     Attributes:
         stain: half-width of the uniform 3x3 mixing of optical densities.
         contrast: smallest and largest factor on the densities; bench cameras are often pale.
-        gain: half-width of the per-channel white-point gain.
+        gain: half-width of the per-channel white-point gain, in optical density.
+        lamp: half-width of the density added to all channels alike.
         transfer: share of crops that are first given another source's stain.
+        sharpness: share of crops that are first given another sharpness: a source's or any.
         scale: smallest and largest magnification.
+        grey: share of crops that lose half of their colour or more.
         background: share of crops whose surroundings are replaced.
         optics: chance of each of blur, lower resolution, sharpening, noise and JPEG.
     """
@@ -48,8 +52,11 @@ class Strength:
     stain: float = 0.2
     contrast: tuple[float, float] = (0.65, 1.2)
     gain: float = 0.12
+    lamp: float = 0.0
     transfer: float = 0.5
+    sharpness: float = 0.0
     scale: tuple[float, float] = (0.75, 1.3)
+    grey: float = 0.0
     background: float = 0.5
     optics: float = 0.25
 
@@ -60,13 +67,17 @@ class Augmenter:
     Args:
         strength: how much of each.
         styles: of the sources, for the transfer between them; None does without.
+        sharpness: likewise.
     """
 
-    def __init__(self, strength: Strength, styles: Styles | None = None) -> None:
+    def __init__(
+        self, strength: Strength, styles: Styles | None = None, sharpness: Sharpness | None = None
+    ) -> None:
         import albumentations as A  # noqa: N812 - its documented alias
 
         self._strength = strength
         self._styles = styles or Styles({})
+        self._sharpness = sharpness or Sharpness({})
         self._geometry: Any = A.Compose(
             [
                 A.HorizontalFlip(p=0.5),
@@ -114,6 +125,8 @@ class Augmenter:
         crop = self._stained(cell, rng)
         if around is not None and rng.random() < self._strength.background:
             crop = soft_disc(crop, self._stained(around, rng), rng)
+        if rng.random() < self._strength.grey:
+            crop = towards_grey(crop, rng)
         self._optics.set_random_seed(int(rng.integers(2**31)))
         result: Image = self._optics(image=crop)["image"]
         return result
@@ -121,14 +134,17 @@ class Augmenter:
     def _stained(self, look: Look, rng: np.random.Generator) -> Image:
         """Turned, scaled, and in another stain."""
         s = self._strength
-        own = random_stain(s.stain, s.gain, rng, s.contrast)
+        own = random_stain(s.stain, s.gain, rng, s.contrast, s.lamp)
         if rng.random() < s.transfer:
             own = own.after(self._styles.transfer(look.source, rng))
-        return own.apply(self._warp(look.image, rng))
+        image = centre(look.image, COMMON_PX)
+        if s.sharpness and rng.random() < s.sharpness:
+            image = filtered(image, self._sharpness.transfer(look.source, rng))
+        return own.apply(self._warp(image, rng))
 
     def _warp(self, image: Image, rng: np.random.Generator) -> Image:
         self._geometry.set_random_seed(int(rng.integers(2**31)))
-        warped: Image = self._geometry(image=centre(image, COMMON_PX))["image"]
+        warped: Image = self._geometry(image=image)["image"]
         return warped
 
 
@@ -153,6 +169,13 @@ def centre(image: Image, side: int = CROP_PX) -> Image:
 _RADIUS: NDArray[np.float32] = np.hypot(
     *np.mgrid[-47.5:48.5, -47.5:48.5].astype(np.float32)  # px from the crop's centre
 ).astype(np.float32)
+
+
+def towards_grey(image: Image, rng: np.random.Generator) -> Image:
+    """Half or more of the way to a grey of random channel weights."""
+    grey = image @ rng.dirichlet((1.0, 1.0, 1.0))
+    part = rng.uniform(0.5, 1.0)
+    return np.rint(image * (1.0 - part) + part * grey[..., None]).astype(np.uint8)
 
 
 def soft_disc(inside: Image, outside: Image, rng: np.random.Generator) -> Image:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from heme_edge.cli_support import HemeGroup, data_option
+from heme_train.cli_evaluate import evaluate
+from heme_train.cli_explain import explain
 
 if TYPE_CHECKING:
     from heme_train.fit import Progress
@@ -19,88 +21,118 @@ def main() -> None:
     """Train cell classifiers on labelled crops. Research use only."""
 
 
-@main.command()
+main.add_command(evaluate)
+main.add_command(explain)
+
+
+@main.command(context_settings={"show_default": True})
 @data_option
 @click.option("--run", "run", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option("--recipe", default="edge", help="edge, deepheme, deepheme-snapshot, or a file.")
 @click.option(
-    "--extra", "extras", type=click.Path(exists=True, path_type=Path), multiple=True,
+    "--folds", default="none", help="all (one network per fold), none, or one fold to hold out."
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A field of the recipe, such as epochs=3 or strength.stain=0.1. Repeatable.",
+)
+@click.option(
+    "--extra",
+    "extras",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
     help="Another crop set to train on too, such as detector false alarms. Repeatable.",
-)  # fmt: skip
+)
 @click.option("--source", "sources", multiple=True, help="Train on this source only. Repeatable.")
-@click.option("--network", default="efficientnet_lite0", show_default=True, help="Any timm model.")
 @click.option(
-    "--weights", default="packaged", show_default=True,
-    help="packaged (Lite0), hub (timm downloads), none, or the path of a checkpoint or run.",
-)  # fmt: skip
-@click.option("--hold-out", default="none", show_default=True, help="Fold to validate on.")
-@click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
-@click.option("--draws", type=click.IntRange(1), default=14_000, show_default=True,
-              help="Crops drawn per epoch, classes equally.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(2), default=64, show_default=True)
-@click.option("--rate", type=float, default=1e-3, show_default=True, help="Peak learning rate.")
-@click.option("--standardise", is_flag=True, help="Standardise each crop's channels.")
-@click.option("--seed", type=int, default=0, show_default=True)
+    "--hide",
+    multiple=True,
+    metavar="CODE:SOURCE",
+    help="Never show this class of this source. Repeatable.",
+)
+@click.option(
+    "--teacher",
+    type=click.Path(exists=True, file_okay=False),
+    default=None,
+    help="Run of --folds all to learn from.",
+)
+@click.option("--by-image", is_flag=True, help="Split by image; overstates every figure.")
+@click.option("--group-pattern", help="Regular expression; its group is the slide in a file name.")
+@click.option("--mixed-sizes", is_flag=True, help="Allow crops of several sizes in one source.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out files that cannot be read.")
+@click.option("--devices", type=click.IntRange(1), default=1, help="Processes on this machine.")
+@click.option("--nodes", type=click.IntRange(1), default=1, help="Machines.")
 def fit(
-    data: Path, run: Path, extras: tuple[Path, ...], sources: tuple[str, ...], network: str,
-    weights: str, hold_out: str, epochs: int, draws: int, batch: int, rate: float,
-    standardise: bool, seed: int,
+    data: Path, run: Path, recipe: str, folds: str, changes: tuple[str, ...],
+    extras: tuple[Path, ...], sources: tuple[str, ...], hide: tuple[str, ...],
+    teacher: str | None, by_image: bool, group_pattern: str | None, mixed_sizes: bool,
+    skip_unreadable: bool, devices: int, nodes: int,
 ) -> None:  # fmt: skip
-    """Train one network; run the same command again to resume an interrupted one."""
-    from functools import reduce
+    """Train one network or an ensemble; the same command again goes on where it stopped."""
+    import sys
+    from functools import partial, reduce
 
     from heme_train import fit as fitting
     from heme_train.data import CropSet, open_crops
-    from heme_train.recipe import Recipe
+    from heme_train.distributed import joined_team, launch, told_team
+    from heme_train.prepare import prepare
+    from heme_train.recipe import load_recipe, parse_change
 
+    if devices * nodes > 1 and told_team().size == 1:
+        sys.exit(launch(sys.argv[1:], devices, nodes))
+    fields = dict(map(parse_change, changes)) | {"hold_out": folds}
+    fields |= {k: v for k, v in (("sources", sources), ("hide", hide), ("teacher", teacher)) if v}
     more = reduce(CropSet.joined, map(open_crops, extras)) if extras else None
-    recipe = Recipe(
-        network=network, weights=weights, hold_out=hold_out, sources=sources, epochs=epochs,
-        draws=draws, batch=batch, rate=rate, standardise=standardise, seed=seed,
+    prepared = partial(
+        prepare, data, run, by_image=by_image, mixed_sizes=mixed_sizes,
+        skip_unreadable=skip_unreadable, group_pattern=group_pattern,
     )  # fmt: skip
-    done = fitting.fit(open_crops(data), run, recipe, more, _print_epoch)
-    click.echo(f"trained: {done}")
+    with joined_team() as team:
+        crops = prepared(say=_say) if team.first else None
+        team.wait()
+        crops = crops or prepared()
+        done = fitting.fit(crops, run, load_recipe(recipe, fields), more, _print_epoch, team)
+    if team.first:
+        click.echo(f"trained: {', '.join(map(str, done))}")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _print_epoch(p: Progress) -> None:
     held_out = "" if p.accuracy is None else f"  held-out accuracy {p.accuracy:.4f}"
-    left = p.seconds * (p.epochs - p.epoch) / 60
+    left = p.seconds * (p.epochs * (p.folds_left + 1) - p.epoch) / 60
+    fold = "" if p.fold == "none" else f"{p.fold} "
     click.echo(
-        f"epoch {p.epoch}/{p.epochs}  loss {p.loss:.4f}{held_out}  "
+        f"{fold}epoch {p.epoch}/{p.epochs}  loss {p.loss:.4f}{held_out}  "
         f"{p.crops_per_s:.0f} crops/s  {left:.0f} min left"
     )
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(exists=True, path_type=Path), required=False)
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @data_option
-@click.option("--role", "roles", multiple=True, default=("test",), show_default=True)
-@click.option("--source", "sources", multiple=True, help="Only crops of this source. Repeatable.")
-@click.option("--code", "codes", multiple=True, help="Only crops of this true class. Repeatable.")
-@click.option("--precision", default="fp32", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for metrics.json.")
-def evaluate(
-    bundle: Path | None, data: Path, roles: tuple[str, ...], sources: tuple[str, ...],
-    codes: tuple[str, ...], precision: str, out: Path | None,
-) -> None:  # fmt: skip
-    """Measure BUNDLE (default: the one in the package) on labelled crops; print JSON.
+@click.option("--role", default="confidence", show_default=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="An .npz file.")
+def logits(run: Path, data: Path, role: str, out: Path) -> None:
+    """Write the logits of every member of RUN, for `heme-calibrate confidence`."""
+    import numpy as np
 
-    The answer is the argmax over every class the model knows; one outside the true classes
-    is an error. `restricted` allows only the true classes.
-    """
-    import json
-
-    from heme_edge.bundle import load_bundle
     from heme_train.data import open_crops
-    from heme_train.evaluate import evaluate_bundle
+    from heme_train.evaluate import crop_image
+    from heme_train.runs import crops_of, load_run
 
-    crops = open_crops(data)
-    rows = crops.select(roles, sources, codes)
-    metrics = evaluate_bundle(load_bundle(bundle), precision, crops, rows)
-    text = json.dumps(metrics, indent=1)
-    click.echo(text)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "metrics.json").write_text(text + "\n")
+    opened = load_run(run)
+    crops = crops_of(run, open_crops(data))
+    rows = crops.select([role], opened.content["recipe"]["sources"], opened.codes)
+    found = opened.logits([crop_image(crops, row) for row in rows])
+    truth = np.array([opened.codes.index(row.code) for row in rows])
+    np.savez_compressed(out, logits=found, truth=truth, codes=np.array(opened.codes))
+    click.echo(f"{found.shape[1]} crops, {found.shape[0]} members: {out}")
 
 
 @main.command("false-alarms")

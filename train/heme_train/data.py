@@ -1,14 +1,13 @@
-"""Labelled crops: a manifest beside tar shards (or plain files), or class folders.
+"""Labelled crops: the rows, the bytes behind them, and how often each is drawn.
 
-Splits are by group and come from the manifest; nothing here mixes roles.
+Reading them from a disk is ``heme_train.reading``; roles where a manifest gives none are
+``heme_train.split``; what a training run is given is ``heme_train.prepare``.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,19 +15,22 @@ from pathlib import Path
 
 import numpy as np
 
-from heme_edge.cells import cell_class
 from heme_edge.crops import Image
 from heme_edge.errors import HemeError
 from heme_edge.photos import decode_photo
 
 FOLDS = ("fold0", "fold1", "fold2", "fold3", "fold4")
 TEST, CONFIDENCE = "test", "confidence"
+ROLES = (TEST, CONFIDENCE, *FOLDS)
+"""Strictest first: a picture that stands in two roles belongs to the first of them."""
 BACKGROUND = "background"
 """Label of crops that show no cell; only used to change what lies around one."""
 NUCLEATED = "nucleated"
 """Label of crops that show a nucleated cell of untold class: anything but artifact or platelet."""
 UNNAMED = frozenset({BACKGROUND, NUCLEATED})
 """Labels that are no class of their own."""
+BY_MANIFEST, BY_GROUP, BY_IMAGE = "manifest", "group", "image"
+"""How a split was made (``CropSet.split_by``)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
+    """Where the bytes of one picture lie."""
+
     path: Path
     offset: int
     size: int
@@ -54,12 +58,24 @@ class CropSet:
     """Labelled crops and the bytes behind them, read on demand and never unpacked.
 
     Attributes:
-        crops: the rows.
+        crops: the rows. Where nobody gave roles, all stand as ``test``: nothing trains on them
+            before ``heme_train.prepare`` has made roles.
         places: file name in the manifest -> file, offset and size of its bytes.
+        groups_known: whether somebody told the group (slide, patient) of every crop; where one
+            is not told, the crop is a group of its own.
+        roles_known: whether roles were given or made.
+        skipped: what was left out while reading: ``(name, reason)``.
+        split_by: ``manifest``, ``group`` or ``image``: how the roles were made.
+        byte_hashes: file name -> ``byte_hash`` of its bytes; empty before ``prepare``.
     """
 
     crops: list[Crop]
-    places: dict[str, _Place] = field(repr=False)
+    places: dict[str, Place] = field(repr=False)
+    groups_known: bool = True
+    roles_known: bool = True
+    skipped: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    split_by: str = BY_MANIFEST
+    byte_hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     def data(self, crop: Crop) -> bytes:
         """The encoded picture.
@@ -97,12 +113,26 @@ class CropSet:
         """Both sets as one.
 
         Raises:
-            HemeError: a file name stands in both.
+            HemeError: a file name stands in both, or only one of the two has roles.
         """
         twice = self.places.keys() & other.places.keys()
         if twice:
             raise HemeError(f"'{min(twice)}' is in two crop sets.")
-        return CropSet(self.crops + other.crops, self.places | other.places)
+        if self.crops and other.crops and self.roles_known != other.roles_known:
+            raise HemeError(
+                "One crop set has roles and the other has none.",
+                "Give both manifests a role column, or neither",
+            )
+        first = self if self.crops or not other.crops else other
+        return CropSet(
+            self.crops + other.crops,
+            self.places | other.places,
+            self.groups_known and other.groups_known,
+            first.roles_known,
+            self.skipped + other.skipped,
+            first.split_by,
+            self.byte_hashes | other.byte_hashes,
+        )
 
     def digest(self) -> str:
         """SHA-256 over file names, labels, groups and roles: which split a run was made on."""
@@ -113,72 +143,19 @@ class CropSet:
         return digest.hexdigest()
 
 
-def open_crops(path: Path) -> CropSet:
-    """Reads a crop set.
+def byte_hash(data: bytes) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of an encoded picture."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
-    Args:
-        path: a manifest (``file,code[,group,source,role]``), or a folder that holds one as
-            ``*manifest.csv``. The pictures are files beside it, or members of ``*.tar``.
 
-    Raises:
-        HemeError: no manifest, several, a column is missing, a code is unknown, or a group
-            stands in two roles.
+def open_crops(path: Path, group_pattern: str | None = None) -> CropSet:
+    """Reads a crop set: a manifest and its pictures or shards, or class folders.
+
+    See ``heme_train.reading.read_crops`` for the layouts and the errors.
     """
-    manifest = path if path.is_file() else _find_manifest(path)
-    crops = _read_manifest(manifest)
-    _check_groups(crops)
-    return CropSet(crops, _index(manifest.parent, {c.file for c in crops}))
+    from heme_train.reading import read_crops
 
-
-def _find_manifest(folder: Path) -> Path:
-    found = sorted(folder.glob("*manifest.csv"))
-    if not found:
-        raise HemeError(f"'{folder}' holds no manifest.", "Give the path of the manifest itself")
-    preferred = [p for p in found if p.name == "crops-manifest.csv"]
-    if len(found) > 1 and not preferred:
-        raise HemeError(f"'{folder}' holds {len(found)} manifests.", "Give the path of one")
-    return (preferred or found)[0]
-
-
-def _read_manifest(manifest: Path) -> list[Crop]:
-    with manifest.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"file", "code"} <= rows[0].keys():
-        raise HemeError(f"'{manifest}' needs the columns file and code, and at least one row.")
-    return [
-        Crop(
-            row["file"],
-            row["code"] if row["code"] in UNNAMED else cell_class(row["code"]).code,
-            row.get("group") or row["file"],
-            row.get("source") or "unknown",
-            row.get("role") or TEST,
-        )
-        for row in rows
-    ]
-
-
-def _check_groups(crops: list[Crop]) -> None:
-    role_of: dict[str, str] = {}
-    for crop in crops:
-        if role_of.setdefault(crop.group, crop.role) != crop.role:
-            raise HemeError(
-                f"Group '{crop.group}' stands in two roles, {role_of[crop.group]} and {crop.role}.",
-                "Keep each group (slide, patient) on one side of the split",
-            )
-
-
-def _index(folder: Path, wanted: set[str]) -> dict[str, _Place]:
-    places = {}
-    for shard in sorted(folder.glob("*.tar")):
-        with tarfile.open(shard) as archive:
-            for member in archive:
-                if member.isfile() and member.name in wanted:
-                    places[member.name] = _Place(shard, member.offset_data, member.size)
-    for name in wanted - places.keys():
-        path = folder / name
-        if path.is_file():
-            places[name] = _Place(path, 0, path.stat().st_size)
-    return places
+    return read_crops(path, group_pattern)
 
 
 def class_shares(crops: Iterable[Crop]) -> dict[str, dict[str, int]]:

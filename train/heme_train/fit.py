@@ -1,34 +1,49 @@
-"""One network trained on the fold roles of a crop set: the loop, its checkpoint, its resume."""
+"""Networks trained on the fold roles of a crop set: the loop, its checkpoint, its resume."""
 
 from __future__ import annotations
 
+import csv
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from heme_edge.cells import cell_class
+from heme_calibration.confidence import ensemble_probabilities, negative_log_likelihood
 from heme_edge.errors import HemeError
 from heme_train.augment import centre
-from heme_train.data import FOLDS, UNNAMED, Crop, CropSet, class_shares
-from heme_train.draws import UNTOLD, Draws, batches, source_styles
+from heme_train.data import BACKGROUND, FOLDS, UNNAMED, Crop, CropSet, class_shares
+from heme_train.distributed import Team
+from heme_train.draws import (
+    Batch,
+    Draws,
+    Lesson,
+    batches,
+    forbidden_hashes,
+    measure_looks,
+    steps,
+)
+from heme_train.losses import Loss, loss_for
 from heme_train.models import RUN_FILE, WEIGHTS_FILE, first_weights, input_statistics
 from heme_train.recipe import Recipe
-from heme_train.state import State, save_atomically
+from heme_train.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CHECKPOINT_FILE = "checkpoint.pt"
+CHECKPOINT_FILE, HISTORY_FILE = "checkpoint.pt", "history.csv"
+ALL = "all"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop reports after each epoch; ``accuracy`` is None without a held-out fold."""
+    """What the loop reports after each epoch; held-out figures are None where not measured."""
 
     epoch: int
     epochs: int
@@ -36,6 +51,11 @@ class Progress:
     accuracy: float | None
     seconds: float
     crops_per_s: float
+    fold: str = "none"
+    folds_left: int = 0
+
+
+Report = Callable[[Progress], None]
 
 
 def fit(
@@ -43,60 +63,104 @@ def fit(
     run: Path,
     recipe: Recipe,
     extra: CropSet | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
-) -> Path:
-    """Trains, or goes on where an interrupted run stopped.
+    report: Report = lambda _: None,
+    team: Team | None = None,
+) -> list[Path]:
+    """Trains one network, or with ``hold_out="all"`` one per fold; goes on where it stopped.
 
     Args:
-        crops: the labelled crops; only roles ``fold0`` to ``fold4`` are used.
-        run: folder for ``run.json``, ``checkpoint.pt`` (each epoch) and ``weights.pt`` (the end).
+        crops: the labelled crops; only roles ``fold0`` to ``fold4`` are trained on.
+        run: folder of the run, with a folder per fold where there are several.
         recipe: what to train.
         extra: more crops for training, such as detector false alarms; their fold roles count too.
         report: called once per epoch.
+        team: the processes that train together.
 
     Returns:
-        the weights file.
+        the weights files.
 
     Raises:
         HemeError: nothing to train on, or ``run`` holds a run of another recipe or split.
     """
+    if recipe.hold_out != ALL:
+        return [fit_fold(crops, run, recipe, extra, report, team)]
+    done = []
+    for left, fold in zip(range(len(FOLDS) - 1, -1, -1), FOLDS, strict=True):
+        tell = partial(_tell, report, fold, left)
+        own = replace(recipe, hold_out=fold)
+        done.append(fit_fold(crops, run / fold, own, extra, tell, team))
+    return done
+
+
+def _tell(report: Report, fold: str, left: int, progress: Progress) -> None:
+    report(replace(progress, fold=fold, folds_left=left))
+
+
+def fit_fold(
+    crops: CropSet,
+    run: Path,
+    recipe: Recipe,
+    extra: CropSet | None = None,
+    report: Report = lambda _: None,
+    team: Team | None = None,
+) -> Path:
+    """Trains one network; arguments and errors as ``fit``.
+
+    ``run`` gets ``run.json``, ``history.csv``, ``checkpoint.pt`` after each epoch and
+    ``weights.pt`` at the end (``weights-1.pt`` and so on after each earlier cycle).
+    """
     import torch
 
+    team = team or Team()
     digests = {"crops_sha256": crops.digest(), "extra_sha256": extra.digest() if extra else ""}
     crops = crops.joined(extra) if extra else crops
     training, validation = _roles(crops, recipe)
     codes = sorted({c.code for c in training} - UNNAMED)
-    _describe(run, digests, recipe, codes, training)
+    if team.first:
+        _describe(run, digests, recipe, codes, training)
+    team.wait()
     if (run / WEIGHTS_FILE).is_file():
         return run / WEIGHTS_FILE
     torch.manual_seed(recipe.seed)
-    state = State(recipe, len(codes))
-    state.load(run / CHECKPOINT_FILE)
-    styles = source_styles(crops, training, recipe.seed)
-    for epoch in range(state.epoch, recipe.epochs):
+    split = digests["crops_sha256"] + digests["extra_sha256"]
+    state = State(recipe, codes, team)
+    state.load(run / CHECKPOINT_FILE, split)
+    lesson = _lesson(crops, training, codes, recipe, digests["crops_sha256"])
+    loss = loss_for(recipe, codes, lesson.sources, training).to(state.device)
+    looks = measure_looks(crops, training, recipe.seed)
+    while state.epoch < recipe.epochs and not _stop_early(state):
         started = time.monotonic()
-        draws = Draws(crops, training, codes, recipe, epoch, styles)
-        loss = _train_epoch(state, batches(draws, recipe), codes)
-        accuracy = _accuracy(state, crops, validation, codes) if validation else None
-        state.epoch = epoch + 1
-        state.save(run / CHECKPOINT_FILE)
-        seconds = time.monotonic() - started
-        report(Progress(epoch + 1, recipe.epochs, loss, accuracy, seconds, recipe.draws / seconds))
-    save_atomically(run / WEIGHTS_FILE, state.averaged())
-    (run / CHECKPOINT_FILE).unlink(missing_ok=True)
+        mean_loss = _train_epoch(state, Draws(lesson, recipe, state.epoch, looks), loss)
+        state.epoch += 1
+        _judge(state, crops, validation, mean_loss)
+        if team.first:
+            _keep(state, run, split)
+            seconds = time.monotonic() - started
+            report(_progress(state, seconds))
+    if team.first:
+        state.save_weights(run / WEIGHTS_FILE, state.best or state.averaged(), split)
+        (run / CHECKPOINT_FILE).unlink(missing_ok=True)
+    team.wait()
     return run / WEIGHTS_FILE
 
 
 def _roles(crops: CropSet, recipe: Recipe) -> tuple[list[Crop], list[Crop]]:
     if recipe.hold_out not in (*FOLDS, "none"):
         raise HemeError(f"'{recipe.hold_out}' is not a fold.", f"One of {', '.join(FOLDS)}, none")
-    training = crops.select([f for f in FOLDS if f != recipe.hold_out], recipe.sources)
+    known = {f"{c.code}:{c.source}" for c in crops.crops}
+    if wrong := sorted(set(recipe.hide) - known):
+        raise HemeError(f"There are no crops of '{wrong[0]}' to hide.", "CODE:SOURCE, as M2:matek")
+    roles = [f for f in FOLDS if f != recipe.hold_out]
+    training = [
+        c for c in crops.select(roles, recipe.sources) if f"{c.code}:{c.source}" not in recipe.hide
+    ]
     if len({c.code for c in training} - UNNAMED) < 2:
         raise HemeError(
             "There are fewer than two classes to train on.", "Check --data and --source"
         )
+    trained = {c.code for c in training} - UNNAMED
     validation = crops.select([recipe.hold_out], recipe.sources)
-    return training, [c for c in validation if c.code not in UNNAMED]
+    return training, [c for c in validation if c.code in trained]
 
 
 def _describe(
@@ -124,62 +188,129 @@ def _describe(
     path.write_text(text)
 
 
-def _train_epoch(state: State, batches: Iterator[tuple[Any, Any]], codes: Sequence[str]) -> float:
-    """One pass over the draws; returns the mean loss."""
+def _lesson(
+    crops: CropSet, training: list[Crop], codes: list[str], recipe: Recipe, split: str
+) -> Lesson:
+    teacher = None
+    if recipe.teacher:
+        from heme_train.teacher import teach
+
+        cells = [c for c in training if c.code != BACKGROUND]
+        told = dict(
+            zip(
+                (c.file for c in cells),
+                teach(Path(recipe.teacher), crops, cells, codes, split),
+                strict=True,
+            )
+        )
+        nothing = np.zeros(len(codes), np.float32)
+        teacher = np.stack([told.get(c.file, nothing) for c in training])
+    sources = sorted({c.source for c in training})
+    return Lesson(crops, training, codes, sources, forbidden_hashes(crops, training), teacher)
+
+
+def _train_epoch(state: State, draws: Draws, loss: Loss) -> float:
+    """One pass over the draws; returns the mean loss of this process's crops."""
     import torch
 
-    state.network.train()
-    nucleated = torch.tensor([cell_class(c).in_differential for c in codes], device=state.device)
+    torch.manual_seed(state.recipe.seed + state.epoch)  # dropout is the same after a resume
+    state.start_training()
     total, count = 0.0, 0
-    for images, targets in batches:
-        wanted = torch.from_numpy(targets).to(state.device)
-        logits = state.network(state.inputs(images))
-        loss = loss_of(logits, wanted, nucleated, state.recipe.smoothing)
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)
-        state.optimiser.step()
-        state.schedule.step()
-        state.average.update_parameters(state.network)
-        total, count = total + float(loss.detach()) * len(targets), count + len(targets)
-    return total / count
+    for batch, size, last in _passes(state, draws):
+        with nullcontext() if last else state.alone():
+            with state.autocast():
+                part = _loss_of(state, batch, loss)
+            # the team's gradients are averaged, so each process counts for the whole of it
+            (part * (state.team.size / size)).backward()
+        total, count = total + float(part.detach()), count + len(batch.targets)
+        if last:
+            state.step()
+    return total / max(1, count)
 
 
-def loss_of(logits: Tensor, wanted: Tensor, nucleated: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy; a cell of untold class asks only for the sum over nucleated classes.
+def _passes(state: State, draws: Draws) -> Iterator[tuple[Batch, int, bool]]:
+    """Each device batch, the size of the step it belongs to, and whether it is the step's last."""
+    source = batches(draws, state.recipe, state.team)
+    for size in steps(len(draws), state.recipe, state.team):
+        mine = len(range(state.team.rank, size, state.team.size))
+        passes = -(-mine // state.recipe.device_batch)
+        for at in range(passes):
+            yield next(source), size, at == passes - 1
 
-    Args:
-        logits: ``[N, C]``.
-        wanted: class index ``[N]``, or ``UNTOLD``.
-        nucleated: bool ``[C]``, the classes an untold cell may have.
-        smoothing: label smoothing of the told ones.
-    """
+
+def _loss_of(state: State, batch: Batch, loss: Loss) -> Tensor:
     import torch
 
-    told = wanted != UNTOLD
-    total = torch.nn.functional.cross_entropy(
-        logits[told], wanted[told], label_smoothing=smoothing, reduction="sum"
-    )
-    log_p = torch.log_softmax(logits[~told], 1)
-    total = total - torch.logsumexp(log_p[:, nucleated], 1).sum()
-    return total / len(wanted)
+    on = state.device
+    teacher = None if batch.teacher is None else torch.from_numpy(batch.teacher).to(on)
+    logits = state.trained(state.shown(batch.images)).float()
+    targets, sources = torch.from_numpy(batch.targets), torch.from_numpy(batch.sources)
+    return loss(logits, targets.to(on), sources.to(on), teacher)
 
 
-def _accuracy(state: State, crops: CropSet, rows: list[Crop], codes: list[str]) -> float:
-    """Accuracy of the averaged weights on the plain centre crops of held-out rows."""
+def _judge(state: State, crops: CropSet, rows: list[Crop], mean_loss: float) -> None:
+    """Adds the epoch to the history; keeps the best weights when the recipe stops early."""
+    row: dict[str, float | None] = {"epoch": state.epoch, "loss": mean_loss}
+    row |= {"held_out_loss": None, "held_out_accuracy": None}
+    recipe = state.recipe
+    if rows and (recipe.patience or state.epoch == recipe.epochs) and state.team.first:
+        row |= _held_out(state, crops, rows)
+    row = state.team.agreed(row)
+    state.history.append(row)
+    if recipe.patience and _best_epoch(state) == state.epoch:
+        state.best = state.averaged()
+
+
+def _held_out(state: State, crops: CropSet, rows: list[Crop]) -> dict[str, float | None]:
     network: nn.Module = state.average.module.eval()
-    scores = predict(network, state.inputs, crops, rows)
-    truth = np.array([codes.index(c.code) if c.code in codes else -1 for c in rows])
-    return float((scores.argmax(1) == truth).mean())
+    logits = predict(network, state.inputs, crops, rows)
+    truth = np.array([state.codes.index(c.code) for c in rows])
+    probabilities = ensemble_probabilities(logits[None], 1.0, state.recipe.head)
+    return {
+        "held_out_loss": negative_log_likelihood(probabilities, truth),
+        "held_out_accuracy": float((probabilities.argmax(1) == truth).mean()),
+    }
+
+
+def _best_epoch(state: State) -> int:
+    losses = [row["held_out_loss"] for row in state.history]
+    return 1 + min(range(len(losses)), key=lambda i: losses[i] or 0.0)
+
+
+def _stop_early(state: State) -> bool:
+    patience = state.recipe.patience
+    return bool(patience and state.history and state.epoch - _best_epoch(state) >= patience)
+
+
+def _keep(state: State, run: Path, split: str) -> None:
+    """Writes the checkpoint, the history, and a member where a cycle has ended."""
+    recipe = state.recipe
+    cycle, rest = divmod(state.epoch * recipe.cycles, recipe.epochs)
+    if rest == 0 and cycle < recipe.cycles:
+        state.save_weights(run / f"weights-{cycle}.pt", state.averaged(), split)
+        state.forget()
+    state.save(run / CHECKPOINT_FILE, split)
+    with (run / HISTORY_FILE).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(state.history[0]))
+        writer.writeheader()
+        writer.writerows(state.history)
+
+
+def _progress(state: State, seconds: float) -> Progress:
+    accuracy, loss = state.history[-1]["held_out_accuracy"], state.history[-1]["loss"] or 0.0
+    recipe = state.recipe
+    return Progress(
+        state.epoch, recipe.epochs, loss, accuracy, seconds, recipe.draws / seconds, recipe.hold_out
+    )
 
 
 def predict(
     network: nn.Module,
-    inputs: Callable[[np.ndarray[Any, np.dtype[np.uint8]]], Tensor],
+    inputs: Callable[[NDArray[np.uint8]], Tensor],
     crops: CropSet,
     rows: list[Crop],
     batch: int = 128,
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+) -> NDArray[np.float32]:
     """Logits ``[N, C]`` of the plain centre crops of ``rows``."""
     import torch
 
@@ -187,5 +318,5 @@ def predict(
     with torch.inference_mode():
         for at in range(0, len(rows), batch):
             images = np.stack([centre(crops.image(c)) for c in rows[at : at + batch]])
-            parts.append(network(inputs(images)).cpu().numpy())
+            parts.append(network(inputs(images)).float().cpu().numpy())
     return np.concatenate(parts)

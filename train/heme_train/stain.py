@@ -45,18 +45,23 @@ IDENTITY = StainMap(np.eye(3), np.zeros(3))
 
 
 def random_stain(
-    stain: float, gain: float, rng: np.random.Generator, contrast: tuple[float, float] = (1.0, 1.0)
+    stain: float,
+    gain: float,
+    rng: np.random.Generator,
+    contrast: tuple[float, float] = (1.0, 1.0),
+    lamp: float = 0.0,
 ) -> StainMap:
     """A random stain and lamp near the given one.
 
     Args:
         stain: half-width of the uniform entries added to the identity.
-        contrast: smallest and largest factor on all densities; pale slides are below 1.
         gain: half-width of the uniform density added per channel.
         rng: source of chance.
+        contrast: smallest and largest factor on all densities; pale slides are below 1.
+        lamp: half-width of the density added to all channels alike.
     """
     matrix = np.eye(3) * rng.uniform(*contrast) + rng.uniform(-stain, stain, (3, 3))
-    return StainMap(matrix, rng.uniform(-gain, gain, 3))
+    return StainMap(matrix, rng.uniform(-gain, gain, 3) + rng.uniform(-lamp, lamp))
 
 
 @dataclass(frozen=True)

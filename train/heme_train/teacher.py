@@ -1,0 +1,64 @@
+"""What an ensemble says of crops that its members have not seen, for a student to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heme_calibration.confidence import softmax
+from heme_edge.crops import Image
+from heme_edge.errors import HemeError
+from heme_train.augment import centre
+from heme_train.data import Crop, CropSet
+from heme_train.runs import Run, load_run
+
+BLOCK = 256
+
+
+def teach(
+    path: Path, crops: CropSet, rows: Sequence[Crop], codes: Sequence[str], split: str
+) -> NDArray[np.float32]:
+    """Out-of-fold probabilities ``[N, C]`` of a run for ``rows``.
+
+    Each row is named by the members that held out its fold, turned in the four quarters and
+    averaged.
+
+    Args:
+        path: run folder of ``heme-train fit --folds all``.
+        crops: the pictures.
+        rows: of fold roles.
+        codes: the student's classes.
+        split: digest of the student's split.
+
+    Raises:
+        HemeError: the run has other classes, is of another split, or has no member that held a
+            row's fold out.
+    """
+    run = load_run(path)
+    if list(run.codes) != list(codes):
+        raise HemeError(f"The teacher '{path}' knows other classes than there are to learn.")
+    if run.content["crops_sha256"] != split:
+        raise HemeError(f"The teacher '{path}' was trained on another split.")
+    result = np.zeros((len(rows), len(codes)), np.float32)
+    for fold in sorted({c.role for c in rows}):
+        blind = run.only([i for i, held in enumerate(run.hold_outs) if held == fold])
+        if not blind.networks:
+            raise HemeError(
+                f"No member of the teacher '{path}' held out {fold}.", "heme-train fit --folds all"
+            )
+        places = [i for i, c in enumerate(rows) if c.role == fold]
+        for at in range(0, len(places), BLOCK):
+            part = places[at : at + BLOCK]
+            result[part] = _turned_mean(blind, [centre(crops.image(rows[i])) for i in part])
+    return result
+
+
+def _turned_mean(run: Run, images: list[Image]) -> NDArray[np.float32]:
+    turned = [
+        softmax(run.logits([np.ascontiguousarray(np.rot90(i, k)) for i in images])).mean(axis=0)
+        for k in range(4)
+    ]
+    return np.asarray(np.mean(turned, axis=0), np.float32)
