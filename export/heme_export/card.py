@@ -106,7 +106,11 @@ def _accuracy_lines(info: BundleInfo, evidence: dict[str, dict[str, Any]]) -> st
         lines.append(_row(title, m.get("precision", "fp32"), m))
         if "restricted" in m:
             lines.append(
-                _row(f"{title}, only the true classes allowed", m["precision"], m["restricted"])
+                _row(
+                    f"{title}, only the true classes allowed",
+                    m.get("precision", "fp32"),
+                    m["restricted"],
+                )
             )
     return "\n".join(lines)
 

@@ -155,6 +155,8 @@ def _provenance(run: Run) -> dict[str, Any]:
         "made": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "recipe": run.content["recipe"],
         "first_weights": run.content["first_weights"],
+        "mean": run.content["mean"],
+        "std": run.content["std"],
         "crops_sha256": run.content["crops_sha256"],
         "extra_sha256": run.content["extra_sha256"],
         "members": len(run.networks),

@@ -19,8 +19,8 @@ from heme_export.make import Options, make_bundle
 from heme_train.data import open_crops
 from heme_train.fit import fit
 from heme_train.models import WEIGHTS_FILE
-from heme_train.runs import load_run
 from heme_train.recipe import Recipe
+from heme_train.runs import load_run
 from tests.train.conftest import drawn_crops as drawn_crops
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -67,8 +68,11 @@ def test_the_cell_is_found_by_its_stain() -> None:
 
 
 def test_a_neighbour_is_not_the_cell() -> None:
-    one = draw_cell(96, nucleus=12, cell=16)
-    mask, how = cell_mask(np.minimum(one, np.roll(one, 40, axis=1)))
+    image = np.full((96, 96, 3), (238, 232, 236), np.uint8)
+    for x in (48, 88):
+        cv2.circle(image, (x, 48), 16, (205, 190, 225), -1, cv2.LINE_AA)
+        cv2.circle(image, (x, 48), 12, (70, 30, 150), -1, cv2.LINE_AA)
+    mask, how = cell_mask(image)
     assert how == "stain"
     assert mask[48, 48]
     assert not mask[48, 80:].any()

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from heme_edge.backends import open_backend
+from heme_edge.bundle import DEFAULT_BUNDLE, load_bundle
 from heme_edge.errors import HemeError
+from heme_train.bundled import settle_norms
 from heme_train.models import (
     PACKAGED_NETWORKS,
     create_network,
+    input_statistics,
     packaged_weights_file,
     preprocessing,
 )
@@ -88,3 +92,27 @@ def test_preprocessing() -> None:
     even = preprocessing((0.5,) * 3, (0.5,) * 3, True)(torch.from_numpy(crops))
     assert even.mean().abs() < 1e-4
     assert torch.allclose(even.std((2, 3)), torch.ones(2, 3), atol=0.07)
+
+
+def test_going_on_from_a_bundle_says_what_the_bundle_says() -> None:
+    """Read back from ONNX, and settled on other pictures, it names the same."""
+    crops = np.random.default_rng(0).integers(0, 256, (6, 96, 96, 3), np.uint8)
+    backend = open_backend(load_bundle(), precision="fp32")
+    expected, _ = backend.infer(crops)
+    backend.close()
+    weights = str(DEFAULT_BUNDLE)
+    network = create_network("efficientnet_lite0", len(load_bundle().codes), weights)
+    prepare = preprocessing(*input_statistics("efficientnet_lite0", weights), False)
+    settle_norms(network, [prepare(torch.from_numpy(crops))])
+    with torch.inference_mode():
+        logits = network.eval()(prepare(torch.from_numpy(crops)))
+    got = torch.softmax(logits / load_bundle().info.temperature, 1).numpy()
+    assert np.abs(got - expected).max() < 1e-3
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert not torch.allclose(module.weight, torch.ones_like(module.weight))
+
+
+def test_a_bundle_of_another_network() -> None:
+    with pytest.raises(HemeError, match="not one network of this kind"):
+        create_network("efficientnet_lite1", 13, str(DEFAULT_BUNDLE))

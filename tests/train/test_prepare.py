@@ -43,10 +43,10 @@ def test_no_copy_crosses_roles(tmp_path: Path) -> None:
     """Copies planted across slides, and one class raised twenty-fold under other names."""
     data = slide_folders(tmp_path / "data", 12)
     for k, (source, target) in enumerate([(0, 5), (1, 6), (2, 7)]):
-        cell = textured_cell(10 * source)
+        cell = textured_cell(10 * source, 96)
         plant(data, f"M1/slide{target}/copy{k}.png", list(CHANGES.values())[k](cell))
     for k in range(20):
-        plant(data, f"L2/slide{k % 2 + 3}/raised{k}.png", textured_cell(1000 + 30))
+        plant(data, f"L2/slide{k % 2 + 3}/raised{k}.png", textured_cell(1000 + 30, 96))
     said: list[str] = []
     crops = prepare(data, tmp_path / "run", say=said.append)
     assert any("20 exact and 3 near copies in 4 sets; 4 cross groups" in s for s in said)
@@ -80,19 +80,29 @@ def test_a_run_keeps_its_split(tmp_path: Path) -> None:
     assert {p.name for p in run.iterdir()} == {"split.csv", "duplicates.csv"}
 
 
-def test_copies_in_a_manifest_with_roles_are_moved(drawn_crops: Path, tmp_path: Path) -> None:
-    crops = open_crops(drawn_crops)
-    source = crops.select(["test"])[0]
+@pytest.fixture
+def with_roles(tmp_path: Path) -> CropSet:
+    """Two classes, two pictures in each role, in a manifest with roles."""
+    folder = tmp_path / "with-roles"
+    rows = ["file,code,group,role"]
+    for at, code in enumerate(("M1", "L2")):
+        for r, role in enumerate(ROLES):
+            for k in range(2):
+                name = f"{code}-{role}-{k}.png"
+                save(folder / name, textured_cell(5000 + 100 * at + 10 * r + k, 96))
+                rows.append(f"{name},{code},{role},{role}")
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    return open_crops(folder)
+
+
+def test_copies_in_a_manifest_with_roles_are_moved(with_roles: CropSet, tmp_path: Path) -> None:
+    source = with_roles.select(["test"])[0]
     copy = replace(source, file="copy.png", role="fold2", group="another")
-    path = tmp_path / "copy.png"
-    path.write_bytes(crops.data(source))
-    planted = replace(crops, crops=[*crops.crops, copy])
-    planted.places = crops.places | {
-        "copy.png": replace(crops.places[source.file], path=path, offset=0)
-    }
+    places = with_roles.places | {"copy.png": with_roles.places[source.file]}
+    planted = replace(with_roles, crops=[*with_roles.crops, copy], places=places)
     said: list[str] = []
     made = prepare(planted, tmp_path / "run", by_image=True, say=said.append)
-    assert made.crops[:-1] == crops.crops, "the roles of a manifest are kept"
+    assert made.crops[:-1] == with_roles.crops, "the roles of a manifest are kept"
     assert made.crops[-1].role == "test"
     assert "1 copies were moved to the strictest role of their set." in said
     assert "The roles are those of the manifest; --by-image is not used." in said
@@ -102,16 +112,15 @@ def test_copies_in_a_manifest_with_roles_are_moved(drawn_crops: Path, tmp_path: 
     assert {(row["kind"], row["role"]) for row in rows} == {("exact", "test")}
 
 
-def test_more_crops_beside_those_of_the_split(drawn_crops: Path, tmp_path: Path) -> None:
+def test_more_crops_beside_those_of_the_split(with_roles: CropSet, tmp_path: Path) -> None:
     data = slide_folders(tmp_path / "data")
-    extra = open_crops(drawn_crops)
-    crops = prepare(data, tmp_path / "run", extra=extra)
+    crops = prepare(data, tmp_path / "run", extra=with_roles)
     roles = {c.file: c.role for c in crops.crops}
-    assert all(roles[c.file] == c.role for c in extra.crops)
+    assert all(roles[c.file] == c.role for c in with_roles.crops)
     assert {roles[c.file] for c in open_crops(data).crops} == set(ROLES)
-    assert prepare(data, tmp_path / "run", extra=extra).digest() == crops.digest()
+    assert prepare(data, tmp_path / "run", extra=with_roles).digest() == crops.digest()
     with pytest.raises(HemeError, match="The extra crops have no roles"):
-        prepare(extra, tmp_path / "other", extra=open_crops(data))
+        prepare(with_roles, tmp_path / "other", extra=open_crops(data))
 
 
 def test_an_image_level_split_is_asked_for_each_time(tmp_path: Path) -> None:
@@ -182,12 +191,11 @@ def test_sizes_from_96_px_may_differ(tmp_path: Path) -> None:
     assert "Source 'unknown' has 2 sizes: the middle 96 px are used." in said
 
 
-def test_one_image_to_train_on(drawn_crops: Path, tmp_path: Path) -> None:
-    crops = open_crops(drawn_crops)
-    single = crops.select(["fold0"], codes=["ER"])[0]
-    rows = [c for c in crops.crops if c.code != "ER" or c == single]
-    with pytest.raises(HemeError, match="One image only is left to train on of: ER"):
-        prepare(replace(crops, crops=rows), tmp_path / "run")
+def test_one_image_to_train_on(with_roles: CropSet, tmp_path: Path) -> None:
+    single = with_roles.select(["fold0"], codes=["L2"])[0]
+    rows = [c for c in with_roles.crops if c.code != "L2" or c == single]
+    with pytest.raises(HemeError, match="One image only is left to train on of: L2"):
+        prepare(replace(with_roles, crops=rows), tmp_path / "run")
 
 
 def test_what_is_said_of_skipped_files(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_the_head_of_any_network() -> None:
 def test_a_23_class_resnext_is_fitted_and_opened(tmp_path: Path) -> None:
     crops = open_crops(draw_deepheme_set(tmp_path / "crops"))
     recipe = Recipe(network="deepheme", weights="none", epochs=1, draws=16, batch=8)
-    assert fit(crops, tmp_path / "run", recipe).name == WEIGHTS_FILE
+    assert fit(crops, tmp_path / "run", recipe)[0].name == WEIGHTS_FILE
     run = load_run(tmp_path / "run")
     assert run.codes == DEEPHEME_CODES
     logits = run.logits([crops.image(c) for c in crops.select(["test"])[:4]])

@@ -121,7 +121,7 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
 def test_an_unknown_folder_is_named(tmp_path: Path) -> None:
     save(tmp_path / "M1" / "a.png", draw_cell())
     save(tmp_path / "unsorted" / "a.png", draw_cell())
-    with pytest.raises(HemeError, match="folder 'unsorted' in .* not a known cell class") as error:
+    with pytest.raises(HemeError, match=r"folder 'unsorted' in .* not a known cell class") as error:
         open_crops(tmp_path)
     assert "ER1" in error.value.hint
 

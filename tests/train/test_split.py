@@ -201,5 +201,5 @@ def test_a_split_of_other_crops(tmp_path: Path, split: CropSet, change: str) -> 
 @pytest.mark.parametrize("text", ["", "file,role\na.png,test\n", "\xff"])
 def test_no_split_file(tmp_path: Path, split: CropSet, text: str) -> None:
     (tmp_path / "split.csv").write_text(text, encoding="latin-1")
-    with pytest.raises(HemeError, match="is no split of crops|cannot be read"):
+    with pytest.raises(HemeError, match=r"is no split of crops|cannot be read"):
         read_split(tmp_path / "split.csv", split)

@@ -51,9 +51,9 @@ def explain(
     from heme_train.evaluate import crop_image
     from heme_train.explain import explain_crops, member_of
     from heme_train.features import penultimate, shortcuts
-    from heme_train.runs import load_run
+    from heme_train.runs import crops_of, load_run
 
-    opened, crops = load_run(run), open_crops(data)
+    opened, crops = load_run(run), crops_of(run, open_crops(data))
     member_of(opened, member)
     rows = crops.select(roles, sources, opened.codes)
     if not rows:

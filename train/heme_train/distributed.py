@@ -110,4 +110,6 @@ def launch(arguments: Sequence[str], devices: int, nodes: int) -> int:
         ]
     else:
         command.append("--standalone")
-    return subprocess.run([*command, "-m", "heme_train.cli", *arguments], check=False).returncode
+    return subprocess.run(
+        [*command, "-m", "--", "heme_train.cli", *arguments], check=False
+    ).returncode

@@ -23,7 +23,7 @@ def svg(width: float, height: float, title: str, body: Sequence[str]) -> str:
     """An SVG element that shrinks with the page; the title is read aloud."""
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px" role="img" '
-        f'aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">'
+        f'aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{''.join(body)}</svg>"
     )
 

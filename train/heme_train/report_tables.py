@@ -16,8 +16,8 @@ from heme_train.published import NOT_COMPARABLE, PaperTable
 NONE = "–"
 HEADS = {"auc": "AUC", "precision": "P", "recall": "R", "f1": "F1"}
 BRACKETS = (
-    "In brackets the 95 % interval; where no draw met an error it has no width, which does not mean "
-    "that there are none. Accuracy is of one class against the rest."
+    "In brackets the 95 % interval; where no draw met an error it has no width, which does not "
+    "mean that there are none. Accuracy is of one class against the rest."
 )
 Row = list[str]
 

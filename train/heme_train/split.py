@@ -284,10 +284,10 @@ def _read_rows(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            names, rows = tuple(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise HemeError(f"'{path}' cannot be read.") from error
     bad = [r for r in rows if None in r.values() or r["role"] not in (*ROLES, "")]
-    if tuple(reader.fieldnames or ()) != COLUMNS or not rows or bad:
+    if names != COLUMNS or not rows or bad:
         raise HemeError(f"'{path}' is no split of crops.", "Choose another --run")
     return {row["file"]: row for row in rows}

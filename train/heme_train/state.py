@@ -67,8 +67,9 @@ class State:
     def _joined(self) -> nn.Module:
         import torch
 
+        network: nn.Module = self.network
         if self.team.size == 1:
-            return self.network
+            return network
         if self.device.type == "cuda" and self.recipe.norm == "batch":
             from timm.layers import convert_sync_batchnorm
 
@@ -133,7 +134,7 @@ class State:
 
     def forget(self) -> None:
         """The moving average begins anew: a new cycle of a snapshot ensemble."""
-        self.average.n_averaged.zero_()  # type: ignore[operator]
+        self.average.n_averaged.zero_()
 
     def save(self, path: Path, split: str) -> None:
         """Writes the checkpoint atomically."""

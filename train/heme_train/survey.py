@@ -126,7 +126,7 @@ def texture(grey: NDArray[np.float32]) -> NDArray[np.int8]:
 
     fine = cv2.GaussianBlur(grey, (0, 0), 1.5)
     fine = fine - cv2.GaussianBlur(fine, (0, 0), 4.0)
-    spread = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 4.0) + 4.0)  # 2 grey levels of noise
+    spread = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 4.0) + 1.0)  # 1 grey level of noise
     side = (TEXTURE_SIDE, TEXTURE_SIDE)
     small: NDArray[Any] = cv2.resize(fine / spread, side, interpolation=cv2.INTER_AREA)
     return np.clip(np.rint(small * 40.0), -127, 127).astype(np.int8)

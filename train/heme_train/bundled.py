@@ -1,0 +1,123 @@
+"""Going on from a bundle: its weights read back out of the ONNX file.
+
+An exported network has no batch norm left; it was folded into the convolutions. Put back as it
+is, a batch norm would change what the network says as soon as it is trained. So it is set twice:
+first to add the folded bias and nothing else, then, on the crops to be learned, to the statistics
+they have there, with the scale and shift that undo them. What the network says stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heme_edge.bundle import load_bundle
+from heme_edge.errors import HemeError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+BUNDLE_FILE = "bundle.json"
+
+
+def is_bundle(weights: str) -> bool:
+    """Whether ``weights`` is the folder of a bundle."""
+    return (Path(weights) / BUNDLE_FILE).is_file()
+
+
+def load_bundled(network: nn.Module, path: Path) -> None:
+    """Gives a network the weights of a bundle's only member; the classifier only if it fits.
+
+    Raises:
+        HemeError: the bundle is refused, has several members, or is of another network.
+    """
+    import numpy as np
+    import onnx
+    import torch
+    from onnx import numpy_helper
+
+    bundle = load_bundle(path)
+    graph = onnx.load(bundle.path / "fp32.onnx").graph
+    values = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    layers = [n for n in graph.node if n.op_type == "Conv"]
+    pairs = list(_convolutions(network))
+    other = HemeError(f"The bundle '{path}' is not one network of this kind.")
+    if len(layers) != len(pairs):
+        raise other
+    with torch.no_grad():
+        for node, (convolution, norm) in zip(layers, pairs, strict=True):
+            weight, bias = values[node.input[1]], values[node.input[2]]
+            if tuple(weight.shape) != tuple(convolution.weight.shape):
+                raise other
+            convolution.weight.copy_(torch.from_numpy(np.array(weight)))
+            _set_norm(norm, torch.from_numpy(np.array(bias)))
+        for name, parameter in network.named_parameters():
+            value = values.get(f"members.0.{name}")
+            if value is not None and value.shape == tuple(parameter.shape):
+                parameter.copy_(torch.from_numpy(np.array(value)))
+
+
+def settle_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Gives every batch norm the statistics it meets, without changing what the network says.
+
+    Args:
+        network: from ``load_bundled``.
+        batches: inputs ``[N, 3, H, W]`` as they will be trained on.
+    """
+    import torch
+
+    norms = [norm for _, norm in _convolutions(network)]
+    network.eval()
+    with torch.inference_mode(), _watched(norms) as sums:
+        for pixels in batches:
+            network(pixels)
+    with torch.no_grad():
+        for norm in norms:
+            count, total, squares = sums[norm]
+            mean = total / count
+            variance = (squares / count - mean**2).clamp(min=1e-8)
+            bias = norm.bias.clone()
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+            norm.weight.copy_((variance + norm.eps).sqrt())
+            norm.bias.copy_(bias + mean)
+
+
+@contextmanager
+def _watched(norms: list[Any]) -> Iterator[dict[Any, list[Any]]]:
+    """Sums, per channel, of what enters each norm, and of its squares."""
+    sums: dict[Any, list[Any]] = {norm: [0, 0.0, 0.0] for norm in norms}
+
+    def hook(norm: Any, inputs: tuple[Tensor, ...]) -> None:
+        entering = inputs[0].double()
+        held = sums[norm]
+        held[0] += entering.numel() // entering.shape[1]
+        held[1] = held[1] + entering.sum((0, 2, 3))
+        held[2] = held[2] + (entering**2).sum((0, 2, 3))
+
+    handles = [norm.register_forward_pre_hook(hook) for norm in norms]
+    try:
+        yield sums
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _set_norm(norm: Any, bias: Tensor) -> None:
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1.0 - norm.eps)
+    norm.weight.fill_(1.0)
+    norm.bias.copy_(bias)
+
+
+def _convolutions(network: nn.Module) -> Iterator[tuple[Any, Any]]:
+    """Each convolution and the batch norm after it, in the order they are registered."""
+    from torch import nn
+
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if len(convolutions) != len(norms):
+        raise HemeError("Only networks with a batch norm after every convolution go on.")
+    return zip(convolutions, norms, strict=True)
