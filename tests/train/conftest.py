@@ -24,6 +24,8 @@ def draw(code: str, rng: np.random.Generator) -> bytes:
     shade = tuple(int(c + rng.integers(-12, 12)) for c in colour)
     middle = (side // 2 + int(rng.integers(-3, 4)), side // 2 + int(rng.integers(-3, 4)))
     cv2.circle(image, middle, radius + int(rng.integers(-3, 4)), shade, -1, cv2.LINE_AA)
+    grain = cv2.GaussianBlur(rng.normal(0, 80, (side, side)), (0, 0), 2.0)[..., None]
+    image = np.clip(image + grain, 0, 255).astype(np.uint8)  # no two cells are copies
     return bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from heme_edge.cli_support import HemeGroup, data_option
+from heme_train.cli_cross_source import cross_source
 from heme_train.cli_evaluate import evaluate
 from heme_train.cli_explain import explain
 
@@ -22,6 +23,7 @@ def main() -> None:
 
 
 main.add_command(evaluate)
+main.add_command(cross_source)
 main.add_command(explain)
 
 

@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from heme_calibration.confidence import ensemble_probabilities, negative_log_likelihood
 from heme_edge.errors import HemeError
-from heme_train.augment import centre
 from heme_train.bundled import is_bundle, settle_norms
 from heme_train.data import BACKGROUND, FOLDS, UNNAMED, Crop, CropSet, class_shares
 from heme_train.distributed import Team
@@ -30,13 +27,14 @@ from heme_train.draws import (
     measure_looks,
     steps,
 )
+from heme_train.judge import judge, stops_early
 from heme_train.losses import Loss, loss_for
 from heme_train.models import RUN_FILE, WEIGHTS_FILE, first_weights, input_statistics
 from heme_train.recipe import Recipe
 from heme_train.state import State
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 CHECKPOINT_FILE, HISTORY_FILE = "checkpoint.pt", "history.csv"
 ALL = "all"
@@ -132,11 +130,11 @@ def fit_fold(
     looks = measure_looks(crops, training, recipe.seed)
     if is_bundle(recipe.weights) and state.epoch == 0:
         _settle(state, Draws(lesson, replace(recipe, draws=SETTLING_DRAWS), 0, looks))
-    while state.epoch < recipe.epochs and not _stop_early(state):
+    while state.epoch < recipe.epochs and not stops_early(state):
         started = time.monotonic()
         mean_loss = _train_epoch(state, Draws(lesson, recipe, state.epoch, looks), loss)
         state.epoch += 1
-        _judge(state, crops, validation, mean_loss)
+        judge(state, crops, validation, mean_loss)
         if team.first:
             _keep(state, run, split)
             seconds = time.monotonic() - started
@@ -258,40 +256,6 @@ def _loss_of(state: State, batch: Batch, loss: Loss) -> Tensor:
     return loss(logits, targets.to(on), sources.to(on), teacher)
 
 
-def _judge(state: State, crops: CropSet, rows: list[Crop], mean_loss: float) -> None:
-    """Adds the epoch to the history; keeps the best weights when the recipe stops early."""
-    row: dict[str, float | None] = {"epoch": state.epoch, "loss": mean_loss}
-    row |= {"held_out_loss": None, "held_out_accuracy": None}
-    recipe = state.recipe
-    if rows and (recipe.patience or state.epoch == recipe.epochs) and state.team.first:
-        row |= _held_out(state, crops, rows)
-    row = state.team.agreed(row)
-    state.history.append(row)
-    if recipe.patience and _best_epoch(state) == state.epoch:
-        state.best = state.averaged()
-
-
-def _held_out(state: State, crops: CropSet, rows: list[Crop]) -> dict[str, float | None]:
-    network: nn.Module = state.average.module.eval()
-    logits = predict(network, state.inputs, crops, rows)
-    truth = np.array([state.codes.index(c.code) for c in rows])
-    probabilities = ensemble_probabilities(logits[None], 1.0, state.recipe.head)
-    return {
-        "held_out_loss": negative_log_likelihood(probabilities, truth),
-        "held_out_accuracy": float((probabilities.argmax(1) == truth).mean()),
-    }
-
-
-def _best_epoch(state: State) -> int:
-    losses = [row["held_out_loss"] for row in state.history]
-    return 1 + min(range(len(losses)), key=lambda i: losses[i] or 0.0)
-
-
-def _stop_early(state: State) -> bool:
-    patience = state.recipe.patience
-    return bool(patience and state.history and state.epoch - _best_epoch(state) >= patience)
-
-
 def _keep(state: State, run: Path, split: str) -> None:
     """Writes the checkpoint, the history, and a member where a cycle has ended."""
     recipe = state.recipe
@@ -312,21 +276,3 @@ def _progress(state: State, seconds: float) -> Progress:
     return Progress(
         state.epoch, recipe.epochs, loss, accuracy, seconds, recipe.draws / seconds, recipe.hold_out
     )
-
-
-def predict(
-    network: nn.Module,
-    inputs: Callable[[NDArray[np.uint8]], Tensor],
-    crops: CropSet,
-    rows: list[Crop],
-    batch: int = 128,
-) -> NDArray[np.float32]:
-    """Logits ``[N, C]`` of the plain centre crops of ``rows``."""
-    import torch
-
-    parts = []
-    with torch.inference_mode():
-        for at in range(0, len(rows), batch):
-            images = np.stack([centre(crops.image(c)) for c in rows[at : at + batch]])
-            parts.append(network(inputs(images)).float().cpu().numpy())
-    return np.concatenate(parts)
