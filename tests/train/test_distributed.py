@@ -12,7 +12,9 @@ from tests.train.test_fit import command, metrics
 
 @pytest.mark.parametrize("norm", ["group", "frozen"])
 def test_two_processes_equal_one(drawn_crops: Path, tmp_path: Path, norm: str) -> None:
-    more = ["--set", f"norm={norm}", "--set", "epochs=2", "--set", "draws=60"]
+    # Adam divides by the size of a gradient, which where it is nearly nothing magnifies the last
+    # digit; a small rate keeps that below what is asked
+    more = ["--set", f"norm={norm}", "--set", "epochs=2", "--set", "draws=60", "--set", "rate=2e-4"]
     runs = tmp_path / "one", tmp_path / "two"
     subprocess.run(command(drawn_crops, runs[0], *more), check=True, capture_output=True)
     subprocess.run(
@@ -28,7 +30,8 @@ def test_two_processes_equal_one(drawn_crops: Path, tmp_path: Path, norm: str) -
 def test_accumulated_passes_equal_one_pass(drawn_crops: Path, tmp_path: Path) -> None:
     runs = tmp_path / "whole", tmp_path / "parts"
     for run, size in zip(runs, (16, 4), strict=True):
-        more = ["--set", "norm=frozen", "--set", "epochs=1", "--set", f"device_batch={size}"]
+        more = ["--set", "norm=frozen", "--set", "epochs=1", "--set", "rate=2e-4"]
+        more += ["--set", f"device_batch={size}"]
         subprocess.run(command(drawn_crops, run, *more), check=True, capture_output=True)
     one, two = (torch.load(run / WEIGHTS_FILE, weights_only=True)["state_dict"] for run in runs)
     for key, value in one.items():

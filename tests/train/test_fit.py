@@ -64,7 +64,16 @@ def test_another_recipe_in_the_same_folder_is_refused(
         fit(open_crops(drawn_crops), tmp_path, replace(tiny, epochs=2))
 
 
-TINY = ["--set", "network=test_efficientnet", "--set", "weights=none", "--set", "draws=96"]
+TINY = [
+    "--set",
+    "network=test_efficientnet",
+    "--set",
+    "weights=none",
+    "--set",
+    "draws=96",
+    "--set",
+    "mix_styles=0",
+]
 
 
 def command(data: Path, run: Path, *more: str) -> list[str]:

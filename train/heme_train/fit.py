@@ -29,9 +29,9 @@ from heme_train.draws import (
 )
 from heme_train.judge import judge, stops_early
 from heme_train.losses import Loss, loss_for
-from heme_train.models import RUN_FILE, WEIGHTS_FILE, first_weights, input_statistics
+from heme_train.models import RUN_FILE, WEIGHTS_FILE, first_weights
 from heme_train.recipe import Recipe
-from heme_train.state import State
+from heme_train.state import State, statistics_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -169,7 +169,7 @@ def _describe(
     run: Path, digests: dict[str, str], recipe: Recipe, codes: list[str], training: list[Crop]
 ) -> None:
     """Writes run.json, or checks that the one there is of the same recipe and split."""
-    mean, std = input_statistics(recipe.network, recipe.weights)
+    mean, std = statistics_of(recipe)
     content = {
         "recipe": asdict(recipe),
         "codes": codes,

@@ -185,7 +185,10 @@ def load_published(path: Path, classes: int, name: str = DEEPHEME) -> nn.Module:
 
 
 def input_statistics(name: str, weights: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel mean and standard deviation (of RGB in 0..1) the starting weights expect."""
+    """Channel mean and standard deviation (of RGB in 0..1) the starting weights expect.
+
+    Of a checkpoint of unknown making: those timm has for the network.
+    """
     earlier = earlier_run(weights)
     if earlier is not None:
         return tuple(earlier["mean"]), tuple(earlier["std"])

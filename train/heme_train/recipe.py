@@ -33,6 +33,7 @@ class Recipe:
     Attributes:
         network: timm model name, or ``deepheme``.
         weights: start, see ``models.create_network``.
+        mean, std: of RGB in 0..1, as the starting weights expect; empty means as known for them.
         head: ``softmax`` (cross-entropy) or ``sigmoid`` (one-hot binary cross-entropy).
         hold_out: fold kept for validation, or ``none`` to train on every fold role.
         sources: crop sources to train on; empty means all.
@@ -68,6 +69,8 @@ class Recipe:
 
     network: str = "efficientnet_lite0"
     weights: str = "packaged"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     head: str = "softmax"
     hold_out: str = "none"
     sources: tuple[str, ...] = ()
@@ -110,6 +113,8 @@ class Recipe:
             raise HemeError(
                 "A recipe with cycles needs epochs that they divide, and no early stopping."
             )
+        if len(self.mean) != len(self.std) or len(self.mean) not in (0, 3):
+            raise HemeError("A recipe's mean and std are three numbers each, or neither is given.")
         if self.patience and self.hold_out == "none":
             raise HemeError("Early stopping needs a held-out fold.", "--folds all, or patience=0")
 

@@ -44,7 +44,7 @@ class State:
 
         self.recipe, self.codes, self.team = recipe, codes, team or Team()
         self.device = self.team.device()
-        mean, std = input_statistics(recipe.network, recipe.weights)
+        mean, std = statistics_of(recipe)
         network = set_norm(create_network(recipe.network, len(codes), recipe.weights), recipe.norm)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.mix_styles:
@@ -173,6 +173,13 @@ class State:
         self.best = content["best"]
         for part in PARTS:
             getattr(self, part).load_state_dict(content[part])
+
+
+def statistics_of(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the input: as the recipe says, or its weights expect."""
+    if recipe.mean:
+        return recipe.mean, recipe.std
+    return input_statistics(recipe.network, recipe.weights)
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
