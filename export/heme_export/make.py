@@ -46,7 +46,6 @@ INT8_FLOOR = 0.02
 INT8_AGREEMENT = 0.98
 """Share of the ``confidence`` crops on which INT8 must name what fp32 names."""
 MOST_FLOAT_LAYERS = 4
-CONFIDENCE_FILE = "confidence.json"
 NAMES = {"E4": "eosinophil"}
 """The bundle's own name where the images of a class are broader than the code's name."""
 
@@ -90,7 +89,7 @@ def make_bundle(
     run = load_run(run_path)
     crops = crops_of(run_path, crops)
     rows = _rows(run, crops)
-    temperature, threshold = _confidence(run_path, run, crops, rows[CONFIDENCE])
+    temperature, threshold = _confidence(run, crops, rows[CONFIDENCE])
     say(f"temperature {temperature:.3f}, reject threshold {threshold:.3f}")
     info = BundleInfo(
         name=options.name,
@@ -163,11 +162,10 @@ def _provenance(run: Run) -> dict[str, Any]:
     }
 
 
-def _confidence(run_path: Path, run: Run, crops: CropSet, rows: list[Crop]) -> tuple[float, float]:
+def _confidence(run: Run, crops: CropSet, rows: list[Crop]) -> tuple[float, float]:
     """Temperature and reject threshold: as written beside the run, or fitted here alike."""
-    written = run_path / CONFIDENCE_FILE
-    if written.is_file():
-        return confidence.read_confidence(written)
+    if run.confidence is not None:
+        return run.confidence
     truth = np.array([run.codes.index(c.code) for c in rows])
     logits = run.logits([crop_image(crops, row) for row in rows])
     found = confidence.fit_confidence(logits, truth, head=run.head)

@@ -10,7 +10,6 @@ from heme_calibration.confidence import expected_calibration_error
 from heme_train.answers import Answers
 from heme_train.bootstrap import Resampling, interval, score_intervals
 from heme_train.coverage import coverage_accuracy, reliability_bins
-from heme_train.evaluate import member_probabilities
 from heme_train.measure import NO_GROUP, ONE_CLASS_GROUPS, ONE_GROUP, measure
 from heme_train.metrics import summarise
 from heme_train.worsen import AS_IT_IS, Worsening
@@ -120,14 +119,6 @@ def test_members_have_a_mean_and_a_deviation() -> None:
     recalls = [e["per_class"]["M2"]["recall"] for e in each]
     assert m["per_class"]["M2"]["recall"]["mean"] == pytest.approx(np.mean(recalls))
     assert "members" not in measure(replace(a, members=members[:1])).metrics
-
-
-def test_a_sigmoid_head_is_divided_by_its_sum_and_never_overflows() -> None:
-    logits = np.array([[[0.0, 0.0, -1000.0], [1000.0, 0.0, -1000.0]]])
-    p = member_probabilities(logits, "sigmoid")
-    assert p[0, 0] == pytest.approx([0.5, 0.5, 0.0])
-    assert p[0, 1] == pytest.approx([2 / 3, 1 / 3, 0.0])
-    assert member_probabilities(logits, "softmax")[0, 0] == pytest.approx([0.5, 0.5, 0.0])
 
 
 def test_worsened_crops_lose_detail_and_keep_their_size() -> None:

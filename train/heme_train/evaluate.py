@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heme_calibration.confidence import softmax
+from heme_calibration.confidence import PROBABILITIES_OF
 from heme_edge.backends import open_backend
 from heme_edge.backends.base import Backend, Probabilities
 from heme_edge.bundle import Bundle
@@ -18,14 +18,12 @@ from heme_train.measure import measure
 from heme_train.worsen import AS_IT_IS, Worsening
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from heme_train.runs import Run
 
 BATCH = 256
 UNTEMPERED = (
-    "No temperature has been fitted on this run (heme-export does that), so its ECE, NLL and "
-    "reliability are those of the bare networks."
+    "No temperature has been fitted on this run (heme-calibrate confidence does that), so its "
+    "ECE, NLL and reliability are those of the bare networks."
 )
 TRAINED_ON = "Crops of role {roles} were trained on by this model: its figures are no test."
 
@@ -80,10 +78,11 @@ def answers_of_run(
     worsening: Worsening = AS_IT_IS,
 ) -> Answers:
     """What every network of a run says of the crops, and their mean."""
+    temperature = run.confidence[0] if run.confidence else 1.0
     parts = [np.zeros((len(run.networks), 0, len(run.codes)))]
     for at in range(0, len(rows), BATCH):
         images = [worsening(crop_image(crops, row)) for row in rows[at : at + BATCH]]
-        parts.append(member_probabilities(run.logits(images), run.head))
+        parts.append(PROBABILITIES_OF[run.head](run.logits(images) / temperature))
     members = np.concatenate(parts, axis=1)
     return Answers(
         codes=run.codes,
@@ -92,18 +91,10 @@ def answers_of_run(
         about={"precision": "fp32", "run": name},
         members=members,
         member_names=run.names,
-        notes=(UNTEMPERED, *worsening.notes()),
+        notes=(*(() if run.confidence else (UNTEMPERED,)), *worsening.notes()),
         warnings=trained_on_warnings(run.hold_outs, rows),
         **_truth(rows),
     )
-
-
-def member_probabilities(logits: NDArray[np.floating[Any]], head: str) -> NDArray[np.float64]:
-    """Logits ``[M, N, C]`` to probabilities: softmax, or p_i / Σp of a sigmoid head."""
-    if head != "sigmoid":
-        return softmax(logits)
-    p = 0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, np.float64)))  # sigmoid, never overflows
-    return np.asarray(p / np.maximum(p.sum(axis=-1, keepdims=True), 1e-12))
 
 
 def trained_on_warnings(hold_outs: Sequence[str], rows: Sequence[Crop]) -> tuple[str, ...]:

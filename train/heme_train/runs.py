@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heme_calibration.confidence import read_confidence
 from heme_edge.crops import Image
 from heme_edge.errors import HemeError
 from heme_train.data import CropSet
@@ -25,6 +26,8 @@ from heme_train.split import SPLIT_FILE, read_split
 
 if TYPE_CHECKING:
     from torch import nn
+
+CONFIDENCE_FILE = "confidence.json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Run:
         prepare: uint8 ``[N, 96, 96, 3]`` to what the networks take.
         head: ``softmax`` or ``sigmoid``.
         content: ``run.json`` of the first member.
+        confidence: temperature and reject threshold that ``heme-calibrate confidence`` wrote
+            into the run's folder, or None.
     """
 
     codes: tuple[str, ...]
@@ -48,6 +53,7 @@ class Run:
     prepare: nn.Module
     head: str
     content: dict[str, Any]
+    confidence: tuple[float, float] | None = None
 
     def only(self, members: Sequence[int]) -> Run:
         """The run with some of its members."""
@@ -130,6 +136,7 @@ def load_run(path: Path) -> Run:
         preprocessing(first["mean"], first["std"], recipe["standardise"]),
         recipe["head"],
         first,
+        read_confidence(path / CONFIDENCE_FILE) if (path / CONFIDENCE_FILE).is_file() else None,
     )
 
 
