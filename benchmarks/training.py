@@ -23,7 +23,8 @@ from heme_train.data import CropSet, open_crops
 from heme_train.draws import Draws, Lesson, batches, measure_looks
 from heme_train.fit import Progress, fit
 from heme_train.models import create_network, input_statistics, preprocessing
-from heme_train.recipe import Recipe, load_recipe
+from heme_train.recipe import Recipe
+from heme_train.recipe_files import load_recipe
 
 
 def bare(crops: CropSet, recipe: Recipe) -> float:

@@ -78,7 +78,7 @@ def make_bundle(
 
     Temperature and reject threshold come from role ``confidence`` (from the run's
     ``confidence.json`` where ``heme-calibrate confidence`` wrote one), INT8 ranges from the fold
-    roles the run trained on, the published figures from ``test``.
+    roles, the published figures from ``test``.
 
     Raises:
         HemeError: the run is unfinished, the crops are of another split than its own, or a
@@ -123,6 +123,9 @@ def _rows(run: Run, crops: CropSet) -> dict[str, list[Crop]]:
             "The crops are not those the run was split on.", "Give the --data of heme-train fit"
         )
     folds = [f"fold{i}" for i in range(5)]
+    for role in (CONFIDENCE, TEST):
+        if not crops.select([role], sources, run.codes):
+            raise HemeError(f"There are no crops of role {role}.", "Give the split those roles")
     return {
         "folds": crops.select(folds, sources, run.codes),
         CONFIDENCE: crops.select([CONFIDENCE], sources, run.codes),

@@ -121,6 +121,63 @@ def test_every_fold_and_none_twice(drawn_crops: Path, tmp_path: Path, tiny: Reci
     assert weights == [tmp_path / fold / WEIGHTS_FILE for fold in FOLDS]
 
 
+def test_a_single_run_and_an_ensemble_do_not_share_a_folder(
+    drawn_crops: Path, tmp_path: Path, tiny: Recipe
+) -> None:
+    crops, short = open_crops(drawn_crops), replace(tiny, epochs=1, draws=16)
+    fit(crops, tmp_path / "single", short)
+    with pytest.raises(HemeError, match="a run of other --folds"):
+        fit(crops, tmp_path / "single", replace(short, hold_out="all"))
+    fit(crops, tmp_path / "five", replace(short, hold_out="all"))
+    with pytest.raises(HemeError, match="a run of other --folds"):
+        fit(crops, tmp_path / "five", short)
+    shutil.rmtree(tmp_path / "five" / "fold4")
+    with pytest.raises(HemeError, match="has not ended"):
+        load_run(tmp_path / "five")
+
+
+def test_a_class_of_one_fold_makes_no_ensemble(
+    drawn_crops: Path, tmp_path: Path, tiny: Recipe
+) -> None:
+    crops = open_crops(drawn_crops)
+    kept = [c for c in crops.crops if c.code != "M1" or c.role in ("fold2", "test")]
+    with pytest.raises(HemeError, match="Without fold2 there is no crop to train on of M1"):
+        fit(replace(crops, crops=kept), tmp_path, replace(tiny, hold_out="all"))
+
+
+def test_an_empty_held_out_fold_is_refused(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
+    crops = open_crops(drawn_crops)
+    kept = [c for c in crops.crops if c.role != "fold1"]
+    with pytest.raises(HemeError, match="fold1 has no crop"):
+        fit(replace(crops, crops=kept), tmp_path, replace(tiny, hold_out="fold1"))
+
+
+def test_a_mistake_does_not_spoil_the_folder(
+    drawn_crops: Path, tmp_path: Path, tiny: Recipe
+) -> None:
+    crops = open_crops(drawn_crops)
+    with pytest.raises(HemeError, match="does not exist"):
+        fit(crops, tmp_path, replace(tiny, weights="missing.pt"))
+    fit(crops, tmp_path, replace(tiny, epochs=1, draws=16))
+
+
+def test_a_held_out_fold_does_not_come_in_by_the_weights(
+    drawn_crops: Path, tmp_path: Path, tiny: Recipe
+) -> None:
+    crops, short = open_crops(drawn_crops), replace(tiny, epochs=1, draws=16)
+    fit(crops, tmp_path / "first", short)
+    again = replace(short, weights=str(tmp_path / "first"), hold_out="fold0")
+    with pytest.raises(HemeError, match="was trained on fold0"):
+        fit(crops, tmp_path / "second", again)
+
+
+def test_going_on_with_group_norm(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
+    crops, short = open_crops(drawn_crops), replace(tiny, epochs=1, draws=16, norm="group")
+    fit(crops, tmp_path / "first", short)
+    fit(crops, tmp_path / "second", replace(short, weights=str(tmp_path / "first")))
+    assert len(load_run(tmp_path / "second").networks) == 1
+
+
 def test_a_cycle_ends_in_a_member_and_the_rate_restarts(
     drawn_crops: Path, tmp_path: Path, tiny: Recipe
 ) -> None:
@@ -161,9 +218,8 @@ def test_a_student_learns_from_folds_it_was_not_shown(
     assert np.array_equal(taught, again), "only the member that held fold3 out may speak of it"
     student = replace(tiny, teacher=str(teacher), epochs=2)
     fit(crops, tmp_path / "student", student)
-    shutil.rmtree(teacher / "fold3")
-    with pytest.raises(HemeError, match="held out fold3"):
-        fit(crops, tmp_path / "other", student)
+    with pytest.raises(HemeError, match="held out fold0"):
+        fit(crops, tmp_path / "other", replace(tiny, teacher=str(tmp_path / "student")))
 
 
 def test_no_picture_outside_the_training_rows_is_ever_shown(

@@ -32,7 +32,7 @@ main.add_command(explain)
 @click.option("--run", "run", type=click.Path(path_type=Path), required=True, help="Run folder.")
 @click.option("--recipe", default="edge", help="edge, deepheme, deepheme-snapshot, or a file.")
 @click.option(
-    "--folds", default="none", help="all (one network per fold), none, or one fold to hold out."
+    "--folds", help="all (one network per fold), none, or one to hold out [default: the recipe's]."
 )
 @click.option(
     "--set",
@@ -68,7 +68,7 @@ main.add_command(explain)
 @click.option("--devices", type=click.IntRange(1), default=1, help="Processes on this machine.")
 @click.option("--nodes", type=click.IntRange(1), default=1, help="Machines.")
 def fit(
-    data: Path, run: Path, recipe: str, folds: str, changes: tuple[str, ...],
+    data: Path, run: Path, recipe: str, folds: str | None, changes: tuple[str, ...],
     extras: tuple[Path, ...], sources: tuple[str, ...], hide: tuple[str, ...],
     teacher: str | None, by_image: bool, group_pattern: str | None, mixed_sizes: bool,
     skip_unreadable: bool, devices: int, nodes: int,
@@ -81,12 +81,13 @@ def fit(
     from heme_train.data import CropSet, open_crops
     from heme_train.distributed import joined_team, launch, told_team
     from heme_train.prepare import prepare
-    from heme_train.recipe import load_recipe, parse_change
+    from heme_train.recipe_files import load_recipe, parse_change
 
+    named = {"hold_out": folds, "sources": sources, "hide": hide, "teacher": teacher}
+    fields = dict(map(parse_change, changes)) | {k: v for k, v in named.items() if v}
+    chosen = load_recipe(recipe, fields)
     if devices * nodes > 1 and told_team().size == 1:
         sys.exit(launch(sys.argv[1:], devices, nodes))
-    fields = dict(map(parse_change, changes)) | {"hold_out": folds}
-    fields |= {k: v for k, v in (("sources", sources), ("hide", hide), ("teacher", teacher)) if v}
     more = reduce(CropSet.joined, map(open_crops, extras)) if extras else None
     prepared = partial(
         prepare, data, run, by_image=by_image, mixed_sizes=mixed_sizes,
@@ -96,7 +97,7 @@ def fit(
         crops = prepared(say=_say) if team.first else None
         team.wait()
         crops = crops or prepared()
-        done = fitting.fit(crops, run, load_recipe(recipe, fields), more, _print_epoch, team)
+        done = fitting.fit(crops, run, chosen, more, _print_epoch, team)
     if team.first:
         click.echo(f"trained: {', '.join(map(str, done))}")
 
@@ -133,7 +134,9 @@ def logits(run: Path, data: Path, role: str, out: Path) -> None:
     rows = crops.select([role], opened.content["recipe"]["sources"], opened.codes)
     found = opened.logits([crop_image(crops, row) for row in rows])
     truth = np.array([opened.codes.index(row.code) for row in rows])
-    np.savez_compressed(out, logits=found, truth=truth, codes=np.array(opened.codes))
+    np.savez_compressed(
+        out, logits=found, truth=truth, codes=np.array(opened.codes), head=np.array(opened.head)
+    )
     click.echo(f"{found.shape[1]} crops, {found.shape[0]} members: {out}")
 
 

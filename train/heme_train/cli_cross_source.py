@@ -31,12 +31,19 @@ def cross_source(
     """
     import json
 
+    from heme_edge.errors import HemeError
     from heme_train.cross_source import run_trial, trials
     from heme_train.data import FOLDS, open_crops
-    from heme_train.recipe import load_recipe, parse_change
+    from heme_train.recipe_files import load_recipe, parse_change
 
     crops = open_crops(data)
-    for trial in trials(crops, load_recipe(recipe, dict(map(parse_change, changes)))):
+    if not crops.roles_known:
+        raise HemeError("These crops have no roles.", "Give the manifest a column role")
+    found_trials = trials(crops, load_recipe(recipe, dict(map(parse_change, changes))))
+    names = [t.name for t in found_trials]
+    if unknown := sorted(set(only) - set(names)):
+        raise HemeError(f"There is no trial '{unknown[0]}'.", f"One of {', '.join(names)}")
+    for trial in found_trials:
         if only and trial.name not in only:
             continue
         found = run_trial(trial, crops, run, list(roles or FOLDS), each, lambda _: None)

@@ -47,8 +47,13 @@ def trials(crops: CropSet, recipe: Recipe) -> list[Trial]:
     """Every source left out, then every shared label shown from one source only.
 
     Raises:
-        HemeError: no two sources share two labels.
+        HemeError: no two sources share two labels, or the recipe starts from, or is taught by,
+            what has seen them all.
     """
+    if recipe.teacher or recipe.weights not in ("packaged", "hub", "none"):
+        raise HemeError(
+            "A teacher or earlier weights may have seen what is left out.", "--set weights=packaged"
+        )
     sources_of: dict[str, list[str]] = {}
     for c in sorted(crops.select(FOLDS), key=lambda c: (c.code, c.source)):
         seen = sources_of.setdefault(c.code, [])

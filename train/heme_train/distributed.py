@@ -7,6 +7,7 @@ environment; gradients then are averaged by torch's DistributedDataParallel.
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import sys
@@ -15,8 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from heme_edge.errors import HemeError
+
 if TYPE_CHECKING:
     import torch
+
+
+WAIT = datetime.timedelta(hours=12)
+"""How long processes wait for the first one, which alone reads and compares every picture."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,13 @@ class Team:
         rank: of this one, from 0; 0 writes files and reports.
         size: how many there are.
         local_rank: of this one on its machine, which is its GPU.
+        local_size: how many there are on its machine.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
 
     @property
     def first(self) -> bool:
@@ -71,6 +80,7 @@ def told_team() -> Team:
         int(os.environ.get("RANK", 0)),
         int(os.environ.get("WORLD_SIZE", 1)),
         int(os.environ.get("LOCAL_RANK", 0)),
+        int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
     )
 
 
@@ -83,7 +93,10 @@ def joined_team() -> Iterator[Team]:
     if team.size == 1:
         yield team
         return
-    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(team.local_rank)
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    torch.distributed.init_process_group(backend, timeout=WAIT)
     try:
         yield team
     finally:
@@ -98,7 +111,14 @@ def launch(arguments: Sequence[str], devices: int, nodes: int) -> int:
 
     Returns:
         the exit code.
+
+    Raises:
+        HemeError: this machine has fewer GPUs.
     """
+    import torch
+
+    if torch.cuda.is_available() and devices > torch.cuda.device_count():
+        raise HemeError(f"This machine has {torch.cuda.device_count()} GPUs.", "--devices N")
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={devices}"]
     if nodes > 1:
         address, port = os.environ.get("MASTER_ADDR", "localhost"), os.environ.get("MASTER_PORT")

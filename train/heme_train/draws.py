@@ -71,6 +71,16 @@ def forbidden_hashes(crops: CropSet, training: list[Crop]) -> frozenset[bytes]:
     )
 
 
+def check_shown(crop: Crop, data: bytes, forbidden: frozenset[bytes]) -> None:
+    """Refuses a picture that stands in another role too.
+
+    Raises:
+        HemeError: its bytes are among the forbidden ones.
+    """
+    if hashlib.sha256(data).digest() in forbidden:
+        raise HemeError(f"'{crop.file}' is also a picture of a test or validation role.")
+
+
 @dataclass(frozen=True)
 class Looks:
     """What the sources look like, measured on the classes they share."""
@@ -122,8 +132,7 @@ class Draws:
 
     def _look(self, crop: Crop) -> Look:
         data = self._lesson.crops.data(crop)
-        if hashlib.sha256(data).digest() in self._lesson.forbidden:
-            raise HemeError(f"'{crop.file}' is also a picture of a test or validation role.")
+        check_shown(crop, data, self._lesson.forbidden)
         return Look(decode_photo(data), crop.source)
 
     def _other(self, k: int, rng: np.random.Generator) -> Crop:
@@ -169,7 +178,7 @@ def batches(draws: Draws, recipe: Recipe, team: Team | None = None) -> Iterator[
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
         draws,  # type: ignore[arg-type]
         batch_sampler=_dealt(len(draws), recipe, team),  # type: ignore[arg-type]
-        num_workers=max(1, (os.cpu_count() or 2) // (2 * team.size)),
+        num_workers=max(1, (os.cpu_count() or 2) // (2 * team.local_size)),
         collate_fn=draws.batch,
         worker_init_fn=_start_worker,
     )
@@ -182,13 +191,17 @@ def steps(draws: int, recipe: Recipe, team: Team) -> list[int]:
     return [n for n in sizes if n >= team.size]
 
 
+def passes(size: int, recipe: Recipe, team: Team) -> int:
+    """Device batches of a step, the same for every process; one may hold a crop more than asked."""
+    return max(1, -(-(size // team.size) // recipe.device_batch))
+
+
 def _dealt(draws: int, recipe: Recipe, team: Team) -> list[Sequence[int]]:
     dealt: list[Sequence[int]] = []
     for step, size in enumerate(steps(draws, recipe, team)):
         mine = range(step * recipe.batch + team.rank, step * recipe.batch + size, team.size)
-        dealt += [
-            mine[at : at + recipe.device_batch] for at in range(0, len(mine), recipe.device_batch)
-        ]
+        parts = np.array_split(np.array(mine), passes(size, recipe, team))
+        dealt += [part.tolist() for part in parts]
     return dealt
 
 

@@ -23,14 +23,17 @@ from heme_train.draws import (
     Draws,
     Lesson,
     batches,
+    check_shown,
     forbidden_hashes,
     measure_looks,
+    passes,
     steps,
 )
 from heme_train.judge import judge, stops_early
 from heme_train.losses import Loss, loss_for
-from heme_train.models import RUN_FILE, WEIGHTS_FILE, first_weights
+from heme_train.models import RUN_FILE, WEIGHTS_FILE, earlier_run, first_weights
 from heme_train.recipe import Recipe
+from heme_train.runs import ENSEMBLE_FILE
 from heme_train.state import State, statistics_of
 
 if TYPE_CHECKING:
@@ -82,14 +85,41 @@ def fit(
     Raises:
         HemeError: nothing to train on, or ``run`` holds a run of another recipe or split.
     """
+    _check_kind(run, recipe.hold_out == ALL)
     if recipe.hold_out != ALL:
         return [fit_fold(crops, run, recipe, extra, report, team)]
+    _check_classes(crops.joined(extra) if extra else crops, recipe)
+    if (team or Team()).first:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / ENSEMBLE_FILE).write_text(json.dumps({"folds": FOLDS}))
     done = []
     for left, fold in zip(range(len(FOLDS) - 1, -1, -1), FOLDS, strict=True):
         tell = partial(_tell, report, fold, left)
         own = replace(recipe, hold_out=fold)
         done.append(fit_fold(crops, run / fold, own, extra, tell, team))
     return done
+
+
+def _check_kind(run: Path, ensemble: bool) -> None:
+    single, folds = (run / RUN_FILE).is_file(), (run / ENSEMBLE_FILE).is_file()
+    if (ensemble and single) or (folds and not ensemble):
+        raise HemeError(f"'{run}' holds a run of other --folds.", "Choose another --run")
+
+
+def _check_classes(crops: CropSet, recipe: Recipe) -> None:
+    """Every member must know the same classes, or they are no ensemble."""
+    known = {}
+    for fold in FOLDS:
+        training, _ = _roles(crops, replace(recipe, hold_out=fold))
+        known[fold] = {c.code for c in training} - UNNAMED
+    every = set().union(*known.values())
+    for fold, codes in known.items():
+        if codes != every:
+            lost = ", ".join(sorted(every - codes))
+            raise HemeError(
+                f"Without {fold} there is no crop to train on of {lost}.",
+                "Spread the class over the folds, or leave it out",
+            )
 
 
 def _tell(report: Report, fold: str, left: int, progress: Progress) -> None:
@@ -121,6 +151,7 @@ def fit_fold(
     team.wait()
     if (run / WEIGHTS_FILE).is_file():
         return run / WEIGHTS_FILE
+    _check_start(recipe, digests["crops_sha256"])
     torch.manual_seed(recipe.seed)
     split = digests["crops_sha256"] + digests["extra_sha256"]
     state = State(recipe, codes, team)
@@ -161,8 +192,25 @@ def _roles(crops: CropSet, recipe: Recipe) -> tuple[list[Crop], list[Crop]]:
             "There are fewer than two classes to train on.", "Check --data and --source"
         )
     trained = {c.code for c in training} - UNNAMED
-    validation = crops.select([recipe.hold_out], recipe.sources)
-    return training, [c for c in validation if c.code in trained]
+    validation = [
+        c
+        for c in crops.select([recipe.hold_out], recipe.sources)
+        if c.code in trained and f"{c.code}:{c.source}" not in recipe.hide
+    ]
+    if recipe.hold_out != "none" and not validation:
+        raise HemeError(
+            f"{recipe.hold_out} has no crop of a class that is trained on.", "--folds none"
+        )
+    return training, validation
+
+
+def _check_start(recipe: Recipe, split: str) -> None:
+    """A held-out fold must not come in by the starting weights."""
+    earlier = earlier_run(recipe.weights) or {}
+    same = earlier.get("crops_sha256") == split
+    held = earlier.get("recipe", {}).get("hold_out", "none")
+    if recipe.hold_out != "none" and same and held != recipe.hold_out:
+        raise HemeError(f"'{recipe.weights}' was trained on {recipe.hold_out}.", "--folds none")
 
 
 def _describe(
@@ -181,13 +229,15 @@ def _describe(
     text = json.dumps(content | digests, indent=1)
     path = run / RUN_FILE
     if path.is_file():
-        if path.read_text() != text:
+        begun = (run / CHECKPOINT_FILE).is_file() or any(run.glob("weights*.pt"))
+        if begun and path.read_text() != text:
             raise HemeError(
                 f"'{run}' holds a run of another recipe or another split.", "Choose another --run"
             )
-        return
     run.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def _lesson(
@@ -208,7 +258,10 @@ def _lesson(
         nothing = np.zeros(len(codes), np.float32)
         teacher = np.stack([told.get(c.file, nothing) for c in training])
     sources = sorted({c.source for c in training})
-    return Lesson(crops, training, codes, sources, forbidden_hashes(crops, training), teacher)
+    forbidden = forbidden_hashes(crops, training)
+    for c in training:  # here too, where it is one sentence and before the first epoch
+        check_shown(c, crops.data(c), forbidden)
+    return Lesson(crops, training, codes, sources, forbidden, teacher)
 
 
 def _settle(state: State, draws: Draws) -> None:
@@ -240,10 +293,9 @@ def _passes(state: State, draws: Draws) -> Iterator[tuple[Batch, int, bool]]:
     """Each device batch, the size of the step it belongs to, and whether it is the step's last."""
     source = batches(draws, state.recipe, state.team)
     for size in steps(len(draws), state.recipe, state.team):
-        mine = len(range(state.team.rank, size, state.team.size))
-        passes = -(-mine // state.recipe.device_batch)
-        for at in range(passes):
-            yield next(source), size, at == passes - 1
+        count = passes(size, state.recipe, state.team)
+        for at in range(count):
+            yield next(source), size, at == count - 1
 
 
 def _loss_of(state: State, batch: Batch, loss: Loss) -> Tensor:

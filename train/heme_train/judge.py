@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,11 @@ def _held_out(state: State, crops: CropSet, rows: list[Crop]) -> dict[str, float
 
 def _best_epoch(state: State) -> int:
     losses = [row["held_out_loss"] for row in state.history]
-    return 1 + min(range(len(losses)), key=lambda i: losses[i] or 0.0)
+    return 1 + min(range(len(losses)), key=lambda i: _or_worst(losses[i]))
+
+
+def _or_worst(loss: float | None) -> float:
+    return math.inf if loss is None or math.isnan(loss) else loss
 
 
 def stops_early(state: State) -> bool:

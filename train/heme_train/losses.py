@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.cells import cell_class
-from heme_edge.errors import HemeError
 from heme_train.data import NUCLEATED, Crop, draw_weights
 from heme_train.recipe import Recipe
 
@@ -66,18 +65,9 @@ class Loss:
 def loss_for(
     recipe: Recipe, codes: Sequence[str], sources: Sequence[str], training: list[Crop]
 ) -> Loss:
-    """The loss of a recipe for these classes and sources.
-
-    Raises:
-        HemeError: a sigmoid head with what only a softmax has.
-    """
+    """The loss of a recipe for these classes and sources."""
     import torch
 
-    if recipe.head == "sigmoid" and (recipe.source_prior or recipe.teacher):
-        raise HemeError(
-            "A sigmoid head learns neither from a teacher nor with a source prior.",
-            "--set head=softmax",
-        )
     nucleated = np.array([cell_class(c).in_differential for c in codes])
     bias = source_bias(training, codes, sources, nucleated, recipe.source_prior)
     return Loss(recipe, torch.from_numpy(nucleated), torch.from_numpy(bias))

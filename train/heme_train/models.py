@@ -250,7 +250,12 @@ def earlier_run(weights: str) -> dict[str, Any] | None:
     path = Path(weights) / RUN_FILE
     if not path.is_file():
         return None
-    content: dict[str, Any] = json.loads(path.read_text())
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise HemeError(f"'{path}' cannot be read: {error}") from error
+    if "first_weights" not in content:
+        raise HemeError(f"'{weights}' is not a training run.", "heme-train fit --run DIR")
     return content
 
 

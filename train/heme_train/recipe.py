@@ -1,28 +1,29 @@
-"""What decides what is learned, apart from the crops; the recipes of the package."""
+"""What decides what is learned, apart from the crops."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
 
 from heme_edge.errors import HemeError
 from heme_train.augment import Strength
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # JetPack 6 has Python 3.10
-    import tomli as tomllib
-
-Settings = TypeVar("Settings", "Recipe", Strength)
-RECIPES = Path(__file__).parent / "recipes"
 CHOICES = {
     "head": ("softmax", "sigmoid"),
     "optimiser": ("adamw", "adam"),
     "schedule": ("cosine", "steps"),
     "norm": ("batch", "frozen", "group"),
+}
+
+
+UNBOUNDED = 10**9
+RANGES = {
+    **dict.fromkeys(("epochs", "draws", "batch", "device_batch", "step_epochs"), (1, UNBOUNDED)),
+    **dict.fromkeys(("patience", "small_epochs", "seed", "decay"), (0, UNBOUNDED)),
+    **dict.fromkeys(("smoothing", "average", "source_prior", "mix_styles"), (0, 1)),
+    **dict.fromkeys(("rate", "step_factor", "teacher_temperature"), (1e-9, UNBOUNDED)),
+    "teacher_share": (0, 1),
+    "small_px": (32, UNBOUNDED),
+    "cycles": (1, UNBOUNDED),
 }
 
 
@@ -109,80 +110,44 @@ class Recipe:
                     f"The recipe's {name} cannot be '{getattr(self, name)}'.",
                     f"One of {', '.join(allowed)}",
                 )
-        if self.cycles > 1 and (self.patience or self.epochs % self.cycles):
-            raise HemeError(
-                "A recipe with cycles needs epochs that they divide, and no early stopping."
-            )
-        if len(self.mean) != len(self.std) or len(self.mean) not in (0, 3):
-            raise HemeError("A recipe's mean and std are three numbers each, or neither is given.")
-        if self.patience and self.hold_out == "none":
-            raise HemeError("Early stopping needs a held-out fold.", "--folds all, or patience=0")
+        for name, (least, most) in RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                wanted = f"between {least} and {most}" if most < UNBOUNDED else f"at least {least}"
+                raise HemeError(f"The recipe's {name} is {getattr(self, name)}, not {wanted}.")
+        for broken, sentence, hint in self._contradictions():
+            if broken:
+                raise HemeError(sentence, hint)
 
-
-def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe by the name of one in the package, or from a TOML file.
-
-    Args:
-        name: ``deepheme``, ``deepheme-snapshot``, ``edge``, … or the path of a file.
-        changes: fields to set differently; ``strength.NAME`` for those of the augmentation.
-
-    Raises:
-        HemeError: there is no such recipe, it cannot be read, or a field is unknown.
-    """
-    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise HemeError(f"There is no recipe '{name}'.", f"One of {known}, or the path of a file")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HemeError(f"The recipe '{name}' cannot be read: {error}") from error
-    return changed(recipe_of(content), changes or {})
-
-
-def recipe_of(content: Mapping[str, Any]) -> Recipe:
-    """A recipe from a table such as a TOML file or ``run.json`` holds."""
-    content = dict(content)
-    strength = _filled(Strength(), content.pop("strength", {}))
-    return replace(_filled(Recipe(), content), strength=strength)
-
-
-def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with some fields set differently; ``strength.NAME`` for the augmentation's."""
-    own = {k: v for k, v in changes.items() if not k.startswith("strength.")}
-    of_strength = {k.partition(".")[2]: v for k, v in changes.items() if k not in own}
-    return _filled(replace(recipe, strength=_filled(recipe.strength, of_strength)), own)
-
-
-def parse_change(text: str) -> tuple[str, Any]:
-    """``NAME=VALUE``, the value as TOML or else as plain text.
-
-    Raises:
-        HemeError: there is no ``=``.
-    """
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise HemeError(f"'{text}' is not NAME=VALUE.", "--set epochs=3")
-    try:
-        return name.strip(), tomllib.loads(f"v = {value}")["v"]
-    except ValueError:
-        return name.strip(), value.strip()
-
-
-def _filled(default: Settings, content: Mapping[str, Any]) -> Settings:
-    """The dataclass with the given fields, each of the type its default has."""
-    known = {f.name for f in fields(default)}
-    values: dict[str, Any] = {}
-    for key, value in content.items():
-        if key not in known:
-            raise HemeError(f"A recipe has no '{key}'.", f"It has {', '.join(sorted(known))}")
-        wanted = type(getattr(default, key))
-        try:
-            values[key] = wanted(value) if not isinstance(value, str) or wanted is str else None
-        except (TypeError, ValueError):
-            values[key] = None
-        if values[key] is None:
-            raise HemeError(
-                f"The recipe's {key} cannot be '{value}'.", f"It is a {wanted.__name__}"
-            )
-    return replace(default, **values)
+    def _contradictions(self) -> list[tuple[bool, str, str]]:
+        """What each field allows by itself and not together: whether it holds, sentence, hint."""
+        held = self.hold_out != "none"
+        numbers = (*self.mean, *self.std)
+        return [
+            (
+                self.cycles > 1 and (self.patience > 0 or self.epochs % self.cycles > 0),
+                "A recipe with cycles needs epochs that they divide, and no early stopping.",
+                "--set patience=0",
+            ),
+            (
+                len(self.mean) != len(self.std)
+                or len(self.mean) not in (0, 3)
+                or not all(isinstance(x, int | float) for x in numbers),
+                "A recipe's mean and std are three numbers each, or neither is given.",
+                "--set mean=[0.5,0.5,0.5] --set std=[0.5,0.5,0.5]",
+            ),
+            (
+                self.patience > 0 and not held,
+                "Early stopping needs a held-out fold.",
+                "--folds all, or --set patience=0",
+            ),
+            (
+                self.head == "sigmoid" and bool(self.source_prior or self.teacher),
+                "A sigmoid head learns neither from a teacher nor with a source prior.",
+                "--set head=softmax",
+            ),
+            (
+                bool(self.teacher) and held,
+                "A student cannot hold out a fold that its teachers were trained on.",
+                "--folds none",
+            ),
+        ]

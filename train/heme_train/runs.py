@@ -27,7 +27,7 @@ from heme_train.split import SPLIT_FILE, read_split
 if TYPE_CHECKING:
     from torch import nn
 
-CONFIDENCE_FILE = "confidence.json"
+CONFIDENCE_FILE, ENSEMBLE_FILE = "confidence.json", "ensemble.json"
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,21 @@ def member_folders(path: Path) -> list[Path]:
     """
     if (path / RUN_FILE).is_file():
         return [path]
-    folders = sorted(p.parent for p in path.glob(f"fold*/{RUN_FILE}"))
-    if not folders:
+    if not (path / ENSEMBLE_FILE).is_file():
         raise HemeError(f"'{path}' is not a training run.", "heme-train fit --run DIR")
+    folders = [path / fold for fold in _read_json(path / ENSEMBLE_FILE)["folds"]]
+    for folder in folders:
+        if not (folder / RUN_FILE).is_file():
+            raise HemeError(f"The run '{path}' has not ended.", "Run the same heme-train fit again")
     return folders
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HemeError(f"'{path}' cannot be read: {error}") from error
+    return content
 
 
 def crops_of(path: Path, crops: CropSet) -> CropSet:
@@ -118,7 +129,7 @@ def load_run(path: Path) -> Run:
             raise HemeError(
                 f"The run '{folder}' has not ended.", "Run the same heme-train fit again"
             )
-        content = json.loads((folder / RUN_FILE).read_text())
+        content = _read_json(folder / RUN_FILE)
         contents.append(content)
         for file in (*sorted(folder.glob("weights-*.pt")), folder / WEIGHTS_FILE):
             networks.append(_network(content, file))

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.errors import HemeError
+from heme_train.bundled import is_bundle
+from heme_train.checkpoints import load_local
 from heme_train.distributed import Team
 from heme_train.draws import steps
 from heme_train.mixstyle import mix_styles
-from heme_train.models import create_network, input_statistics, preprocessing
+from heme_train.models import create_network, earlier_run, input_statistics, preprocessing
 from heme_train.norms import set_norm
 from heme_train.recipe import Recipe
 
@@ -45,7 +47,7 @@ class State:
         self.recipe, self.codes, self.team = recipe, codes, team or Team()
         self.device = self.team.device()
         mean, std = statistics_of(recipe)
-        network = set_norm(create_network(recipe.network, len(codes), recipe.weights), recipe.norm)
+        network = _network(recipe, len(codes))
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.mix_styles:
             mix_styles(self.network, recipe.mix_styles)
@@ -82,7 +84,9 @@ class State:
         """Half precision where the device gains by it: bfloat16 on GPUs that have it."""
         import torch
 
-        if self.device.type != "cuda" or not torch.cuda.is_bf16_supported():
+        if self.device.type != "cuda" or not torch.cuda.is_bf16_supported(
+            including_emulation=False
+        ):
             return nullcontext()
         return torch.autocast("cuda", torch.bfloat16)
 
@@ -160,7 +164,7 @@ class State:
         if not path.is_file():
             return
         try:
-            content = torch.load(path, map_location=self.device, weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises what the damaged archive made it stumble on
             raise HemeError(f"'{path}' cannot be read: {error}", "Delete it") from error
         for name, value in self._described(split).items():
@@ -173,6 +177,19 @@ class State:
         self.best = content["best"]
         for part in PARTS:
             getattr(self, part).load_state_dict(content[part])
+
+
+def _network(recipe: Recipe, classes: int) -> nn.Module:
+    """The network at its start; one that goes on from a run with group norm has it already."""
+    earlier = earlier_run(recipe.weights) or {}
+    grouped = earlier.get("recipe", {}).get("norm") == "group"
+    if recipe.norm == "group" and is_bundle(recipe.weights):
+        raise HemeError("A bundle goes on with batch norm only.", "--set norm=batch")
+    if recipe.norm == "group" and grouped:
+        network = set_norm(create_network(recipe.network, classes, "none"), "group")
+        load_local(network, network, Path(recipe.weights))
+        return network
+    return set_norm(create_network(recipe.network, classes, recipe.weights), recipe.norm)
 
 
 def statistics_of(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from heme_calibration.confidence import softmax
+from heme_calibration.confidence import ensemble_probabilities
 from heme_edge.crops import Image
 from heme_edge.errors import HemeError
 from heme_train.augment import centre
@@ -58,7 +58,9 @@ def teach(
 
 def _turned_mean(run: Run, images: list[Image]) -> NDArray[np.float32]:
     turned = [
-        softmax(run.logits([np.ascontiguousarray(np.rot90(i, k)) for i in images])).mean(axis=0)
+        ensemble_probabilities(
+            run.logits([np.ascontiguousarray(np.rot90(i, k)) for i in images]), 1.0, run.head
+        )
         for k in range(4)
     ]
     return np.asarray(np.mean(turned, axis=0), np.float32)
