@@ -71,8 +71,8 @@ def test_two_members_are_averaged_and_disagree(run: Path) -> None:
     pair = replace(one, networks=(one.networks[0], other.networks[0]))
     x = torch.from_numpy(crops(4))
     with torch.inference_mode():
-        p, disagreement = ensemble_module(pair, 1.0)(x)
-        alone = [ensemble_module(r, 1.0)(x)[0] for r in (one, other)]
+        p, disagreement = ensemble_module(pair, 20.0)(x)
+        alone = [ensemble_module(r, 20.0)(x)[0] for r in (one, other)]
     mean = (alone[0] + alone[1]) / 2
     assert torch.allclose(p, mean, atol=1e-6)
     entropy = [-(q * q.clamp(min=1e-7).log()).sum(1) for q in (mean, *alone)]

@@ -30,7 +30,8 @@ def draw_class(number: int, rng: np.random.Generator) -> Image:
         away = 0.0 if lobes == 1 else radius * 0.6
         at = (round(x + away * np.cos(angle)), round(y + away * np.sin(angle)))
         cv2.circle(image, at, max(4, round(radius / lobes**0.5)), dark, -1, cv2.LINE_AA)
-    return image
+    grain = cv2.GaussianBlur(rng.normal(0, 80, image.shape[:2]), (0, 0), 2.0)[..., None]
+    return np.clip(image + grain, 0, 255).astype(np.uint8)  # no two cells are copies
 
 
 def draw_deepheme_set(folder: Path, slides: int = 7, per_slide: int = 1, seed: int = 0) -> Path:

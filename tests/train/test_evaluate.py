@@ -17,7 +17,7 @@ from heme_train.data import open_crops
 from heme_train.evaluate import answers_of_bundle, answers_of_run
 from heme_train.fit import fit
 from heme_train.recipe import Recipe
-from heme_train.runs import load_run
+from heme_train.runs import ENSEMBLE_FILE, load_run
 from heme_train.split import SPLIT_FILE, write_split
 from heme_train.wanted import NO_ROLES, OTHER_SPLIT, SPLIT_BY_IMAGE, Wanted, choose
 
@@ -44,6 +44,7 @@ def run(drawn_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, fold in enumerate(("fold0", "fold1")):
         changed = replace(recipe, hold_out=fold, seed=seed)
         fit(open_crops(drawn_crops), folder / fold, changed)
+    (folder / ENSEMBLE_FILE).write_text('{"folds": ["fold0", "fold1"]}')
     return folder
 
 

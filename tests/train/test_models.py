@@ -102,7 +102,9 @@ def test_going_on_from_a_bundle_says_what_the_bundle_says() -> None:
     backend.close()
     weights = str(DEFAULT_BUNDLE)
     network = create_network("efficientnet_lite0", len(load_bundle().codes), weights)
-    prepare = preprocessing(*input_statistics("efficientnet_lite0", weights), False)
+    recipe = load_bundle().info.provenance["recipe"]
+    statistics = input_statistics("efficientnet_lite0", weights)
+    prepare = preprocessing(*statistics, recipe["standardise"])
     settle_norms(network, [prepare(torch.from_numpy(crops))])
     with torch.inference_mode():
         logits = network.eval()(prepare(torch.from_numpy(crops)))
