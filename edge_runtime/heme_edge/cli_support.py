@@ -83,10 +83,16 @@ def _default_crops() -> Path | None:
     return Path(shared) / "crops" if shared else None
 
 
+def _given(context: click.Context, option: click.Parameter, value: Path | None) -> Path:
+    if value is None:
+        raise click.MissingParameter("HEME_DATA is not set either.", context, option)
+    return value
+
+
 data_option = click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
     default=_default_crops,
-    required=True,
+    callback=_given,
     help="Manifest, or the folder that holds it and its tar shards [default: $HEME_DATA/crops].",
 )

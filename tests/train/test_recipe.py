@@ -1,5 +1,8 @@
 """Recipes as files, and changes to them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,11 @@ def test_no_recipe_and_a_damaged_one(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("epochs = = 3")
     with pytest.raises(HemeError, match="cannot be read"):
         load_recipe(str(tmp_path / "r.toml"))
+
+
+def test_no_data_is_a_sentence() -> None:
+    command = [sys.executable, "-m", "heme_train.cli", "fit", "--run", "nowhere"]
+    bare = {k: v for k, v in os.environ.items() if k != "HEME_DATA"}
+    done = subprocess.run(command, env=bare, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Missing option '--data'. HEME_DATA is not set" in done.stderr

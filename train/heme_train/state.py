@@ -52,7 +52,7 @@ class State:
         if recipe.mix_styles:
             mix_styles(self.network, recipe.mix_styles)
         self.average = AveragedModel(
-            self.network, avg_fn=_moving_average(recipe.average), use_buffers=True
+            self.network, multi_avg_fn=_moving_average(recipe.average), use_buffers=True
         )
         self.trained = self._joined()
         self.prepare = preprocessing(mean, std, recipe.standardise).to(self.device)
@@ -199,12 +199,18 @@ def statistics_of(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]
     return input_statistics(recipe.network, recipe.weights)
 
 
-def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
+def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     """An exponential average whose horizon grows with the steps, so that the start is forgotten."""
 
-    def update(average: Tensor, value: Tensor, done: Any) -> Tensor:
+    def update(averages: list[Tensor], values: list[Tensor], done: Any) -> None:
+        import torch
+
         keep = min(decay, (1 + int(done)) / (10 + int(done)))
-        return average + (value - average) * (1 - keep)
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, values, 1 - keep)
+            return
+        for average, value in zip(averages, values, strict=True):  # counters
+            average.copy_(value)
 
     return update
 
