@@ -36,7 +36,7 @@ def bare(crops: CropSet, recipe: Recipe) -> float:
     lesson = Lesson(crops, training, codes, sorted({c.source for c in training}))
     draws = Draws(lesson, recipe, 0, measure_looks(crops, training, 0))
     network = create_network(recipe.network, len(codes), recipe.weights)
-    network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's overloads lack it
     prepare = preprocessing(*input_statistics(recipe.network, recipe.weights), recipe.standardise)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate)
     started = time.perf_counter()
@@ -45,7 +45,7 @@ def bare(crops: CropSet, recipe: Recipe) -> float:
         logits = network(pixels.contiguous(memory_format=torch.channels_last))
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(batch.targets))
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         optimiser.step()
     return time.perf_counter() - started
 

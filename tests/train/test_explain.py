@@ -91,8 +91,8 @@ def test_grad_cam_of_pooling_and_one_layer_by_hand() -> None:
     pixels = torch.randn(3, 3, 96, 96)
     named = torch.tensor([4, 0, 2])
     with torch.no_grad():
-        maps = network.forward_features(pixels)  # type: ignore[operator]
-    weights = network.get_classifier().weight[named]  # type: ignore[operator]
+        maps = network.forward_features(pixels)  # type: ignore[operator]  # timm's, unknown to nn.Module
+    weights = network.get_classifier().weight[named]  # type: ignore[operator]  # timm's, unknown to nn.Module
     by_hand = torch.einsum("nk,nkhw->nhw", weights, maps).clamp(min=0) / maps[0, 0].numel()
     by_hand = nn.functional.interpolate(by_hand[:, None], (96, 96), mode="bilinear")[:, 0]
     assert torch.allclose(_grad_cam(network, pixels, named), by_hand, atol=1e-6)
@@ -169,7 +169,7 @@ def test_features_are_what_enters_the_last_layer(run: Run, drawn: Path) -> None:
     images = [crops.image(row) for row in crops.crops[:5]]
     features = penultimate(run, 0, images, batch=2)
     with torch.inference_mode():
-        logits = run.networks[0].get_classifier()(torch.from_numpy(features))  # type: ignore[operator]
+        logits = run.networks[0].get_classifier()(torch.from_numpy(features))  # type: ignore[operator]  # timm's, unknown to nn.Module
     assert np.allclose(logits.numpy(), run.logits(images)[0], atol=1e-5)
     assert penultimate(run, 0, []).shape == (0, 0)
 

@@ -101,7 +101,7 @@ def test_the_head_of_any_network() -> None:
     network = create_network("test_efficientnet+1000-100", 23, "none").eval()
     x = torch.randn(2, 3, 96, 96)
     with torch.inference_mode():
-        features = network.forward_head(network.forward_features(x), pre_logits=True)  # type: ignore[operator]
+        features = network.forward_head(network.forward_features(x), pre_logits=True)  # type: ignore[operator]  # timm's, unknown to nn.Module
         assert network(x).shape == (2, 23)
     assert features.shape == (2, 100)
     assert float(features.min()) == 0.0, "there is a ReLU between the two layers"

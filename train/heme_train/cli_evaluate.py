@@ -105,7 +105,8 @@ def _from_crops(
     from heme_edge.bundle import MANIFEST, load_bundle
     from heme_train.evaluate import answers_of_bundle, answers_of_run
     from heme_train.runs import load_run
-    from heme_train.wanted import choose, split_of_run
+    from heme_train.split import split_of_run
+    from heme_train.wanted import choose
 
     if model is None or (model / MANIFEST).is_file():
         bundle = load_bundle(model)

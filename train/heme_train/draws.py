@@ -176,8 +176,8 @@ def batches(draws: Draws, recipe: Recipe, team: Team | None = None) -> Iterator[
 
     team = team or Team()
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-        draws,  # type: ignore[arg-type]
-        batch_sampler=_dealt(len(draws), recipe, team),  # type: ignore[arg-type]
+        draws,  # type: ignore[arg-type]  # torch asks for a Dataset, takes any sequence
+        batch_sampler=_dealt(len(draws), recipe, team),  # type: ignore[arg-type]  # torch asks for a Sampler, takes any iterable
         num_workers=max(1, (os.cpu_count() or 2) // (2 * team.local_size)),
         collate_fn=draws.batch,
         worker_init_fn=_start_worker,

@@ -177,7 +177,7 @@ def feature_layer(network: nn.Module, pixels: Tensor) -> nn.Module:
     hooks = [m.register_forward_hook(note) for m in network.modules()]
     try:
         with torch.no_grad():
-            features = network.forward_features(pixels)  # type: ignore[operator]
+            features = network.forward_features(pixels)  # type: ignore[operator]  # timm's, unknown to nn.Module
     finally:
         for hook in hooks:
             hook.remove()

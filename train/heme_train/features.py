@@ -78,8 +78,8 @@ def penultimate(
     with torch.inference_mode():
         for at in range(0, len(images), batch):
             pixels = run.prepare(torch.from_numpy(np.stack(images[at : at + batch])))
-            maps = network.forward_features(pixels)  # type: ignore[operator]
-            last = network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+            maps = network.forward_features(pixels)  # type: ignore[operator]  # timm's, unknown to nn.Module
+            last = network.forward_head(maps, pre_logits=True)  # type: ignore[operator]  # timm's, unknown to nn.Module
             parts.append(last.flatten(1).numpy())
     return np.concatenate(parts[1:]) if len(parts) > 1 else parts[0]
 

@@ -7,16 +7,15 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heme_edge.errors import HemeError
 from heme_train.bundled import is_bundle, settle_norms
-from heme_train.data import BACKGROUND, FOLDS, UNNAMED, Crop, CropSet, class_shares
+from heme_train.data import BACKGROUND, FOLDS, UNNAMED, Crop, CropSet
 from heme_train.distributed import Team
 from heme_train.draws import (
     Batch,
@@ -31,15 +30,17 @@ from heme_train.draws import (
 )
 from heme_train.judge import judge, stops_early
 from heme_train.losses import Loss, loss_for
-from heme_train.models import RUN_FILE, WEIGHTS_FILE, earlier_run, first_weights
+from heme_train.models import WEIGHTS_FILE
+from heme_train.plan import CHECKPOINT_FILE as CHECKPOINT_FILE
+from heme_train.plan import check_classes, check_kind, check_start, describe, roles
 from heme_train.recipe import Recipe
 from heme_train.runs import ENSEMBLE_FILE
-from heme_train.state import State, statistics_of
+from heme_train.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHECKPOINT_FILE, HISTORY_FILE = "checkpoint.pt", "history.csv"
+HISTORY_FILE = "history.csv"
 ALL = "all"
 SETTLING_DRAWS = 512
 
@@ -85,45 +86,23 @@ def fit(
     Raises:
         HemeError: nothing to train on, or ``run`` holds a run of another recipe or split.
     """
-    _check_kind(run, recipe.hold_out == ALL)
+    check_kind(run, recipe.hold_out == ALL)
     if recipe.hold_out != ALL:
         return [fit_fold(crops, run, recipe, extra, report, team)]
-    _check_classes(crops.joined(extra) if extra else crops, recipe)
+    check_classes(crops.joined(extra) if extra else crops, recipe)
     if (team or Team()).first:
         run.mkdir(parents=True, exist_ok=True)
         (run / ENSEMBLE_FILE).write_text(json.dumps({"folds": FOLDS}))
     done = []
     for left, fold in zip(range(len(FOLDS) - 1, -1, -1), FOLDS, strict=True):
-        tell = partial(_tell, report, fold, left)
+        tell = partial(_tell, report, left)
         own = replace(recipe, hold_out=fold)
         done.append(fit_fold(crops, run / fold, own, extra, tell, team))
     return done
 
 
-def _check_kind(run: Path, ensemble: bool) -> None:
-    single, folds = (run / RUN_FILE).is_file(), (run / ENSEMBLE_FILE).is_file()
-    if (ensemble and single) or (folds and not ensemble):
-        raise HemeError(f"'{run}' holds a run of other --folds.", "Choose another --run")
-
-
-def _check_classes(crops: CropSet, recipe: Recipe) -> None:
-    """Every member must know the same classes, or they are no ensemble."""
-    known = {}
-    for fold in FOLDS:
-        training, _ = _roles(crops, replace(recipe, hold_out=fold))
-        known[fold] = {c.code for c in training} - UNNAMED
-    every = set().union(*known.values())
-    for fold, codes in known.items():
-        if codes != every:
-            lost = ", ".join(sorted(every - codes))
-            raise HemeError(
-                f"Without {fold} there is no crop to train on of {lost}.",
-                "Spread the class over the folds, or leave it out",
-            )
-
-
-def _tell(report: Report, fold: str, left: int, progress: Progress) -> None:
-    report(replace(progress, fold=fold, folds_left=left))
+def _tell(report: Report, left: int, progress: Progress) -> None:
+    report(replace(progress, folds_left=left))
 
 
 def fit_fold(
@@ -144,14 +123,14 @@ def fit_fold(
     team = team or Team()
     digests = {"crops_sha256": crops.digest(), "extra_sha256": extra.digest() if extra else ""}
     crops = crops.joined(extra) if extra else crops
-    training, validation = _roles(crops, recipe)
+    training, validation = roles(crops, recipe)
     codes = sorted({c.code for c in training} - UNNAMED)
     if team.first:
-        _describe(run, digests, recipe, codes, training)
+        describe(run, digests, recipe, codes, training)
     team.wait()
     if (run / WEIGHTS_FILE).is_file():
         return run / WEIGHTS_FILE
-    _check_start(recipe, digests["crops_sha256"])
+    check_start(recipe, digests["crops_sha256"])
     torch.manual_seed(recipe.seed)
     split = digests["crops_sha256"] + digests["extra_sha256"]
     state = State(recipe, codes, team)
@@ -175,69 +154,6 @@ def fit_fold(
         (run / CHECKPOINT_FILE).unlink(missing_ok=True)
     team.wait()
     return run / WEIGHTS_FILE
-
-
-def _roles(crops: CropSet, recipe: Recipe) -> tuple[list[Crop], list[Crop]]:
-    if recipe.hold_out not in (*FOLDS, "none"):
-        raise HemeError(f"'{recipe.hold_out}' is not a fold.", f"One of {', '.join(FOLDS)}, none")
-    known = {f"{c.code}:{c.source}" for c in crops.crops}
-    if wrong := sorted(set(recipe.hide) - known):
-        raise HemeError(f"There are no crops of '{wrong[0]}' to hide.", "CODE:SOURCE, as M2:matek")
-    roles = [f for f in FOLDS if f != recipe.hold_out]
-    training = [
-        c for c in crops.select(roles, recipe.sources) if f"{c.code}:{c.source}" not in recipe.hide
-    ]
-    if len({c.code for c in training} - UNNAMED) < 2:
-        raise HemeError(
-            "There are fewer than two classes to train on.", "Check --data and --source"
-        )
-    trained = {c.code for c in training} - UNNAMED
-    validation = [
-        c
-        for c in crops.select([recipe.hold_out], recipe.sources)
-        if c.code in trained and f"{c.code}:{c.source}" not in recipe.hide
-    ]
-    if recipe.hold_out != "none" and not validation:
-        raise HemeError(
-            f"{recipe.hold_out} has no crop of a class that is trained on.", "--folds none"
-        )
-    return training, validation
-
-
-def _check_start(recipe: Recipe, split: str) -> None:
-    """A held-out fold must not come in by the starting weights."""
-    earlier = earlier_run(recipe.weights) or {}
-    same = earlier.get("crops_sha256") == split
-    held = earlier.get("recipe", {}).get("hold_out", "none")
-    if recipe.hold_out != "none" and same and held != recipe.hold_out:
-        raise HemeError(f"'{recipe.weights}' was trained on {recipe.hold_out}.", "--folds none")
-
-
-def _describe(
-    run: Path, digests: dict[str, str], recipe: Recipe, codes: list[str], training: list[Crop]
-) -> None:
-    """Writes run.json, or checks that the one there is of the same recipe and split."""
-    mean, std = statistics_of(recipe)
-    content = {
-        "recipe": asdict(recipe),
-        "codes": codes,
-        "mean": mean,
-        "std": std,
-        "first_weights": first_weights(recipe.weights),
-        "training_images": class_shares(training),
-    }
-    text = json.dumps(content | digests, indent=1)
-    path = run / RUN_FILE
-    if path.is_file():
-        begun = (run / CHECKPOINT_FILE).is_file() or any(run.glob("weights*.pt"))
-        if begun and path.read_text() != text:
-            raise HemeError(
-                f"'{run}' holds a run of another recipe or another split.", "Choose another --run"
-            )
-    run.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def _lesson(
@@ -282,7 +198,7 @@ def _train_epoch(state: State, draws: Draws, loss: Loss) -> float:
             with state.autocast():
                 part = _loss_of(state, batch, loss)
             # the team's gradients are averaged, so each process counts for the whole of it
-            (part * (state.team.size / size)).backward()  # type: ignore[no-untyped-call]
+            (part * (state.team.size / size)).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         total, count = total + float(part.detach()), count + len(batch.targets)
         if last:
             state.step()

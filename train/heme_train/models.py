@@ -52,10 +52,10 @@ def import_timm() -> Any:
 
 
 def _declare_torchvision_operators() -> None:
-    import torch
+    from torch import library
 
     global _operators
-    _operators = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    _operators = library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]  # torch does not annotate it
     for name in ("nms", "qnms"):
         _operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
@@ -151,11 +151,11 @@ def _with_published_head(backbone: nn.Module, classes: int, activation: bool) ->
             self.classifier = nn.Linear(100, classes)
 
         def forward_features(self, pixels: Tensor) -> Tensor:
-            features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]
+            features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]  # timm's, unknown to nn.Module
             return features
 
         def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-            thousand = self.backbone.forward_head(features)  # type: ignore[operator]
+            thousand = self.backbone.forward_head(features)  # type: ignore[operator]  # timm's, unknown to nn.Module
             penultimate: Tensor = self.activation(self.hidden(thousand))
             return penultimate if pre_logits else self.classifier(penultimate)
 

@@ -22,7 +22,7 @@ from heme_edge.errors import HemeError
 from heme_train.data import CropSet
 from heme_train.models import RUN_FILE, WEIGHTS_FILE, create_network, preprocessing
 from heme_train.norms import set_norm
-from heme_train.split import SPLIT_FILE, read_split
+from heme_train.split import read_split, split_of_run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -108,10 +108,8 @@ def crops_of(path: Path, crops: CropSet) -> CropSet:
     Raises:
         HemeError: that split is of other crops.
     """
-    for folder in (path, path.parent):
-        if (folder / SPLIT_FILE).is_file():
-            return read_split(folder / SPLIT_FILE, crops)
-    return crops
+    split = split_of_run(path)
+    return read_split(split, crops) if split else crops
 
 
 def load_run(path: Path) -> Run:

@@ -253,6 +253,11 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
     part.replace(path)
 
 
+def split_of_run(run: Path) -> Path | None:
+    """The ``split.csv`` of a run or of the run that a member folder lies in."""
+    return next((f / SPLIT_FILE for f in (run, run.parent) if (f / SPLIT_FILE).is_file()), None)
+
+
 def read_split(path: Path, crops: CropSet) -> CropSet:
     """The crops with the groups, roles and hashes of a ``split.csv``.
 

@@ -48,7 +48,7 @@ class State:
         self.device = self.team.device()
         mean, std = statistics_of(recipe)
         network = _network(recipe, len(codes))
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack it
         if recipe.mix_styles:
             mix_styles(self.network, recipe.mix_styles)
         self.average = AveragedModel(

@@ -11,7 +11,6 @@ from pathlib import Path
 from heme_edge.cells import cell_class
 from heme_edge.errors import HemeError
 from heme_train.data import BY_IMAGE, FOLDS, UNNAMED, Crop, CropSet, open_crops
-from heme_train.split import SPLIT_FILE
 
 EXTERNAL = "external-manifest.csv"
 OTHER_SPLIT = (
@@ -63,11 +62,6 @@ def shared_folder(name: str) -> Path | None:
     folder = os.environ.get("HEME_DATA")
     path = Path(folder) / name if folder else None
     return path if path is not None and path.exists() else None
-
-
-def split_of_run(run: Path) -> Path | None:
-    """The ``split.csv`` of a run or of the run that a member folder lies in."""
-    return next((f / SPLIT_FILE for f in (run, run.parent) if (f / SPLIT_FILE).is_file()), None)
 
 
 def choose(wanted: Wanted, split_on: str = "") -> Chosen:
