@@ -17,10 +17,13 @@ Command = Callable[..., Any]
 def model_options(command: Command) -> Command:
     """``--bundle``, ``--precision`` and ``--backend``, alike on every command that names cells."""
     for option in (
-        click.option("--backend", default="auto", show_default=True, help="Inference backend."),
+        click.option(
+            "--backend", default="auto", show_default=True,
+            help="auto (the fastest that passes its reference here), onnxruntime, openvino, …",
+        ),
         click.option(
             "--precision", default="auto", show_default=True,
-            help="auto (the fastest that passes its reference here), fp32, int8, …",
+            help="auto (the fastest that passes its reference here), fp32, fp16 or int8.",
         ),
         click.option(
             "--bundle", type=click.Path(path_type=Path),

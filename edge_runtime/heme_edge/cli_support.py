@@ -70,6 +70,11 @@ def _missing_package(error: ImportError) -> HemeError:
     return MissingExtraError(f"'{package}'", EXTRA_OF[package])
 
 
+def note(text: str) -> None:
+    """Prints a line that is not a result, on stderr."""
+    click.echo(text, err=True)
+
+
 def show_error(error: HemeError) -> int:
     """Prints the sentence and the hint on stderr; returns the exit code 2."""
     click.echo(f"Error: {error.message}", err=True)

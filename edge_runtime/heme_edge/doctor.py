@@ -5,15 +5,14 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 from heme_edge import __version__
 from heme_edge.backends import check_all
 from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.errors import HemeError
+from heme_edge.machine import version_of
 
-NOT_YET = ("openvino", "tensorrt")
 NEEDED = ("numpy", "onnxruntime", "click", "rich")
 OPTIONAL = {
     "openvino": "openvino",
@@ -48,18 +47,11 @@ def _machine() -> str:
     return f"{platform.system()} {platform.machine()}"
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _packages() -> Iterator[str]:
     for package in NEEDED:
-        yield f"  {package:<14}{_version(package) or 'MISSING: pip install heme-edge'}"
+        yield f"  {package:<14}{version_of(package) or 'MISSING: pip install heme-edge'}"
     for package, extra in OPTIONAL.items():
-        yield f"  {package:<14}{_version(package) or f'not installed ([{extra}])'}"
+        yield f"  {package:<14}{version_of(package) or f'not installed ([{extra}])'}"
 
 
 def _opencv() -> Iterator[str]:
@@ -74,7 +66,7 @@ def _opencv() -> Iterator[str]:
     yield f"  FFMPEG        {_build_flag(build, 'FFMPEG')} (network streams and video need it)"
     yield f"  V4L2          {_build_flag(build, 'v4l/v4l2')} (USB cameras need it)"
     yield f"  GUI           {_build_flag(build, 'GUI')}"
-    both = [p for p in ("opencv-python", "opencv-python-headless") if _version(p)]
+    both = [p for p in ("opencv-python", "opencv-python-headless") if version_of(p)]
     if len(both) > 1:
         yield "  WARNING: opencv-python and opencv-python-headless break each other; remove one"
 
@@ -109,6 +101,5 @@ def _backends(bundle: Bundle) -> tuple[list[str], bool]:
     lines = []
     for c in checks:
         said = f"works, mean |Δp| {c.mean_difference:.4f}" if c.works else f"not used: {c.reason}"
-        lines.append(f"  {c.backend} {c.precision:<6}{said}")
-    lines += [f"  {name}: not in this version; ONNX Runtime is used" for name in NOT_YET]
+        lines.append(f"  {c.backend:<12}{c.precision:<6}{said}")
     return lines, any(c.works for c in checks)

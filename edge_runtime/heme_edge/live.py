@@ -23,7 +23,7 @@ import numpy as np
 from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.backends import open_backend
 from heme_edge.bundle import load_bundle
-from heme_edge.cli_support import EXIT_SOME_SKIPPED, show_error
+from heme_edge.cli_support import EXIT_SOME_SKIPPED, note, show_error
 from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
 from heme_edge.draw import annotate
@@ -84,7 +84,8 @@ def run(request: Request) -> int:
         HemeError: wrong use, no such camera, or the source was lost before the first frame.
     """
     bundle = load_bundle(request.bundle)
-    namer = Namer(bundle, open_backend(bundle, request.backend, request.precision), open_detector())
+    backend = open_backend(bundle, request.backend, request.precision, say=note)
+    namer = Namer(bundle, backend, open_detector())
     source = open_source(
         request.camera,
         sim_seed=request.sim_seed,

@@ -16,6 +16,7 @@ from heme_edge import RESEARCH_USE_ONLY, __version__
 from heme_edge.backends import open_backend
 from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.classify import Counts, Work, classify_crops, classify_fields, collect
+from heme_edge.cli_support import note
 from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
 from heme_edge.naming import Namer
@@ -50,7 +51,7 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
         say(f"Scale: {um_per_px} µm/px, assumed. Give --um-per-px if it is another.")
     namer = Namer(
         bundle,
-        open_backend(bundle, request.backend, request.precision),
+        open_backend(bundle, request.backend, request.precision, say=note),
         open_detector(),
     )
     tally, counts = Tally.of(bundle), Counts()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,13 @@ from heme_edge.errors import BackendError
 NAME = "onnxruntime"
 SCHEMES = ("float", "u8-asymmetric")
 """On x86 only unsigned activations are fast; the symmetric file is TensorRT's."""
+
+
+def why_not() -> str:
+    """Empty where this backend can be tried on this machine, else one sentence why not."""
+    if importlib.util.find_spec("onnxruntime"):
+        return ""
+    return "The package onnxruntime is not installed. Try: pip install heme-edge"
 
 
 class OnnxRuntimeBackend(CheckedBackend):
