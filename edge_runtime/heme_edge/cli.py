@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from heme_edge import RESEARCH_USE_ONLY, __version__
-from heme_edge.cli_support import EXIT_SOME_SKIPPED, EXIT_UNUSABLE, HemeGroup
+from heme_edge.cli_support import EXIT_SOME_SKIPPED, EXIT_UNUSABLE, HemeGroup, note
 
 Command = Callable[..., Any]
 
@@ -104,6 +104,45 @@ def live(
             bundle, precision, backend,
         )
     )  # fmt: skip
+
+
+def _batches(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
+    sizes = tuple(dict.fromkeys(int(n) for n in text.split(",") if n.strip().isdigit()))
+    if len(sizes) != len(text.split(",")) or min(sizes) < 1:
+        raise click.BadParameter(f"'{text}' is not a list of different sizes, such as 1,8,32.")
+    return sizes
+
+
+@main.command()
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--batches", default="1,8,32", show_default=True, callback=_batches)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
+              help="Of each round of one batch size.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(0), default=0, help="[default: all processors]")
+@click.option(
+    "--crops", type=click.Path(path_type=Path),
+    help="Folder of single-cell images [default: the bundle's reference crops].",
+)  # fmt: skip
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures here.")
+def bench(
+    bundle: Path | None, batches: tuple[int, ...], rounds: int, seconds: float, threads: int,
+    crops: Path | None, report: Path | None,
+) -> None:  # fmt: skip
+    """Measure every backend x precision of BUNDLE that works here.
+
+    Each runs in a process of its own; rounds are interleaved, so compare figures within one run.
+    """
+    import json
+
+    from heme_edge.bench.run import Request, run
+    from heme_edge.bench.table import print_report
+    from heme_edge.outputs import write_whole
+
+    found = run(Request(bundle, batches, rounds, seconds, threads, crops), note)
+    print_report(found)
+    if report is not None:
+        write_whole(report, json.dumps(found, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 @main.command()
