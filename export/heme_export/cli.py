@@ -8,6 +8,7 @@ import click
 
 from heme_edge.cli_support import HemeGroup, data_option
 from heme_export.cli_engine import engine
+from heme_export.cli_triton import triton
 
 
 @click.group(cls=HemeGroup)
@@ -17,6 +18,7 @@ def main() -> None:
 
 
 main.add_command(engine)
+main.add_command(triton)
 
 
 @main.command()

@@ -40,7 +40,7 @@ class Request:
         rounds: how often each is measured.
         seconds: how long a round of one batch size takes.
         threads: for CPU backends; 0 is the backend's own choice.
-        crops: folder of single-cell images, of which the first 512 are used; None is the bundle's reference crops.
+        crops: folder of single-cell images, the first 512 of it; None is the reference crops.
     """
 
     bundle: Path | None = None
