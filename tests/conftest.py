@@ -6,17 +6,26 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from heme_edge.bundle import DEFAULT_BUNDLE
+from heme_edge.bundle import DEFAULT_BUNDLE, Bundle
 from heme_edge.crops import Image
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered from one start to the next, here from one test to the next."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +53,14 @@ def heme_edge() -> Run:
         return subprocess.run(command, **(options | kwargs))  # type: ignore[call-overload]
 
     return run
+
+
+def with_strict_int8(bundle: Bundle) -> Bundle:
+    """The bundle as a machine finds it whose INT8 arithmetic is not what was certified."""
+    strict = tuple(
+        replace(m, tolerance=1e-9) if m.precision == "int8" else m for m in bundle.info.models
+    )
+    return replace(bundle, info=replace(bundle.info, models=strict))
 
 
 def draw_cell(side: int = 96, nucleus: int = 18, cell: int = 30) -> Image:

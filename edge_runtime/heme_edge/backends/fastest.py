@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CROPS = 32
 """About what one frame of a live camera holds."""
 ROUNDS = 5
-SECONDS = 2.0
+SECONDS = 1.5
 """After so many rounds, or so long, measuring ends; each candidate has one turn at least."""
 
 
