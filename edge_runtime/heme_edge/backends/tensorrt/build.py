@@ -11,6 +11,7 @@ from typing import Any
 
 from heme_edge.backends.tensorrt.library import (
     builder_flags,
+    keeps_timings,
     last_message,
     make_logger,
     network_flags,
@@ -86,8 +87,9 @@ def build_plan(
     for flag in builder_flags(trt, spec.flags):
         config.set_flag(flag)
     config.add_optimization_profile(_profile(builder))
-    cache = config.create_timing_cache(timing)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    timed = keeps_timings(trt)
+    if timed:
+        _start_from(config, timing)
     if hasattr(trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
         monitor = _monitor(trt, progress)  # held here: not every version holds it itself
         config.progress_monitor = monitor
@@ -98,14 +100,17 @@ def build_plan(
             f"{last_message(logger) or 'it gives no reason.'}",
             "heme-export engine --workspace-mib 1024",
         )
-    return Built(bytes(memoryview(plan)), _measured(config))
+    return Built(bytes(memoryview(plan)), _measured(config) if timed else b"")
 
 
 def _parse(trt: Any, network: Any, logger: Any, onnx: bytes, spec: EngineSpec) -> None:
     parser = trt.OnnxParser(network, logger)
-    if parser.parse(onnx):
+    if parser.parse(onnx) and network.num_outputs:
         return
-    said = parser.get_error(0).desc() if parser.num_errors else last_message(logger)
+    said = "it holds no model."
+    if parser.num_errors:
+        parser_error = parser.get_error(0)
+        said = parser_error.desc()
     raise BackendError(
         f"TensorRT cannot read '{spec.model.file}': {' '.join(str(said).split())[:300]}",
         "Copy the bundle again, or export it again",
@@ -118,9 +123,17 @@ def _profile(builder: Any) -> Any:
     return profile
 
 
+def _start_from(config: Any, timing: bytes) -> None:
+    """Begins with earlier timings; those of another TensorRT or GPU are not among them."""
+    timing_cache = config.create_timing_cache(timing)
+    if timing_cache is None:
+        timing_cache = config.create_timing_cache(b"")
+    config.set_timing_cache(timing_cache, ignore_mismatch=False)
+
+
 def _measured(config: Any) -> bytes:
-    cache = config.get_timing_cache()
-    return b"" if cache is None else bytes(memoryview(cache.serialize()))
+    timing_cache = config.get_timing_cache()
+    return b"" if timing_cache is None else bytes(memoryview(timing_cache.serialize()))
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:
@@ -164,14 +177,15 @@ def in_background(
 
     started = time.monotonic()
     thread = threading.Thread(target=run, name="build-engine", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while thread.is_alive():
             thread.join(TICK_S)
             tick(time.monotonic() - started, progress.phase)
     except KeyboardInterrupt:
         progress.stop.set()
-        thread.join(5 * TICK_S)
+        if thread.ident is not None:
+            thread.join(5 * TICK_S)
         raise
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
