@@ -8,12 +8,16 @@ from pathlib import Path
 import click
 
 from heme_edge.cli_support import HemeGroup, data_option
+from heme_export.cli_engine import engine
 
 
 @click.group(cls=HemeGroup)
 @click.version_option(package_name="heme-edge")
 def main() -> None:
     """Export trained runs to verified bundles. Research use only."""
+
+
+main.add_command(engine)
 
 
 @main.command()
