@@ -79,7 +79,8 @@ def test_a_flag_the_version_has_not_is_a_sentence() -> None:
         build(spec, read_onnx(bundle, spec))
 
 
-def test_a_build_tells_its_phase_and_stops_when_told() -> None:
+def test_a_build_tells_its_phase_and_stops_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heme_edge.backends.tensorrt.build.TICK_S", 0.02)
     bundle = load_bundle()
     spec = specs_of(bundle, ("fp32",), True)[0]
     onnx = read_onnx(bundle, spec)

@@ -23,6 +23,8 @@ from heme_edge.errors import BackendError, BundleError
 
 TICK_S = 1.0
 """How often a running build says how long it has taken."""
+STOP_S = 5.0
+"""How long an interrupted build may take to its next step."""
 
 
 @dataclass
@@ -168,24 +170,24 @@ def in_background(
             in a thread that ends with the process; nothing of it is written.
     """
     outcome: list[Built | BaseException] = []
+    ended = threading.Event()  # an interrupted Thread.join takes the thread for ended (3.10, 3.11)
 
     def run() -> None:
         try:
             outcome.append(work())
         except BaseException as error:  # handed to the waiting thread whole
             outcome.append(error)
+        ended.set()
 
     started = time.monotonic()
     thread = threading.Thread(target=run, name="build-engine", daemon=True)
     try:
         thread.start()
-        while thread.is_alive():
-            thread.join(TICK_S)
+        while not ended.wait(TICK_S):
             tick(time.monotonic() - started, progress.phase)
     except KeyboardInterrupt:
         progress.stop.set()
-        if thread.ident is not None:
-            thread.join(5 * TICK_S)
+        ended.wait(STOP_S)
         raise
     if isinstance(outcome[0], BaseException):
         raise outcome[0]

@@ -21,7 +21,7 @@ from heme_edge.bundle import Bundle
 from heme_edge.errors import BackendError
 
 WORKSPACE_MIB = 512
-TIMED_S = 1.0
+TIMED_S = 0.5
 """How long each batch size is timed, after a warm-up of as many batches as fit in a tenth."""
 
 
