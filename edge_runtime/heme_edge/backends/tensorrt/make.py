@@ -74,10 +74,9 @@ def make_engines(
                 trt, bundle, spec, machine, options.workspace_mib, cache,
                 partial(_titled, say, title), partial(_titled, line, title),
             )  # fmt: skip
+            reports.append(_judge(trt, bundle, spec, plan, options.workspace_mib))
         except BackendError as error:
             say(f"{title}: {error.message}")
-            continue
-        reports.append(_judge(trt, bundle, spec, plan, options.workspace_mib))
     return _remember(bundle, machine, cache, reports)
 
 
