@@ -1,5 +1,6 @@
 """The engine cache, the choice, and every way an engine file can be wrong. No GPU needed."""
 
+import ctypes
 import json
 import os
 import signal
@@ -283,3 +284,12 @@ print([m for m in ("torch", "onnx", "timm", "heme_train", "heme_export.make") if
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@needs_no_gpu
+def test_a_missing_driver_is_told_before_missing_packages() -> None:
+    """No package would help a machine without a GPU."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        assert why_not() == "This machine has no NVIDIA driver (libcuda.so.1 cannot be loaded)."
