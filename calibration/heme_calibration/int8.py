@@ -87,7 +87,13 @@ def quantise_u8(
             activation_type=q.QuantType.QUInt8,
             weight_type=q.QuantType.QInt8,
             calibrate_method=getattr(q.CalibrationMethod, method),
-            extra_options={"CalibPercentile": 99.99} if method == "Percentile" else {},
+            extra_options={
+                # Eight bits are for what enters a layer. What leaves a convolution is clipped
+                # first (ReLU6): put into eight bits before that, most of them go to values the
+                # clip takes away.
+                "OpTypesToExcludeOutputQuantization": list(QUANTISED_OPERATORS),
+                **({"CalibPercentile": 99.99} if method == "Percentile" else {}),
+            },
         )
     digest = hashlib.sha256(b"".join(c.tobytes() for c in crops)).hexdigest()
     return Ranges(method, len(crops), digest, float_layers)

@@ -6,7 +6,8 @@ import csv
 import datetime
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 FP32_TOLERANCE = 1e-3
 INT8_FLOOR = 0.02
-INT8_AGREEMENT = 0.98
+INT8_AGREEMENT = 0.99
 """Share of the ``confidence`` crops on which INT8 must name what fp32 names."""
 MOST_FLOAT_LAYERS = 4
 NAMES = {"E4": "eosinophil"}
@@ -88,7 +89,7 @@ def make_bundle(
         raise HemeError("A bundle needs fp32, which every check is against.", "--precision fp32,…")
     run = load_run(run_path)
     crops = crops_of(run_path, crops)
-    rows = _rows(run, crops)
+    rows = _rows(run.codes, run.content, crops)
     temperature, threshold = _confidence(run, crops, rows[CONFIDENCE])
     say(f"temperature {temperature:.3f}, reject threshold {threshold:.3f}")
     info = BundleInfo(
@@ -101,12 +102,45 @@ def make_bundle(
         provenance=_provenance(run),
         training_data=card.training_data(run.content["training_images"]),
     )
+    with _work_folder(folder) as work:
+        export_onnx(run, info.temperature, work / "fp32.onnx")
+        info = _fill(work, crops, rows, info, options, say)
+        return write_bundle(folder, info, lambda part: _copy(work, part))
+
+
+def requantise(
+    source: Bundle, crops: CropSet, folder: Path, options: Options,
+    say: Callable[[str], None] = lambda _: None,
+) -> Bundle:  # fmt: skip
+    """A bundle from another one's fp32 file: INT8 made and everything measured anew.
+
+    For who has a bundle but not its training run. Name, temperature and reject threshold stay.
+
+    Raises:
+        HemeError: the crops are of another split than the one the network was trained on, or a
+            precision is unknown or fp32 is missing.
+    """
+    if "fp32" not in options.precisions:
+        raise HemeError("A bundle needs fp32, which every check is against.", "--precision fp32,…")
+    rows = _rows(source.codes, source.info.provenance, crops)
+    models = tuple(_model(p, FP32_TOLERANCE) for p in options.precisions)
+    with _work_folder(folder) as work:
+        fp32 = source.model("fp32", ("float",)).file
+        shutil.copyfile(source.path / fp32, work / "fp32.onnx")
+        info = _fill(
+            work, crops, rows, replace(source.info, name=options.name, models=models), options, say
+        )
+        return write_bundle(folder, info, lambda part: _copy(work, part))
+
+
+@contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside the bundle, gone afterwards whatever happens."""
     work = folder.with_name(f".{folder.name}.work")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        info = _fill(work, run, crops, rows, info, options, say)
-        return write_bundle(folder, info, lambda part: _copy(work, part))
+        yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -116,20 +150,22 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
-def _rows(run: Run, crops: CropSet) -> dict[str, list[Crop]]:
-    sources = run.content["recipe"]["sources"]
-    if crops.digest() != run.content["crops_sha256"]:
+def _rows(codes: tuple[str, ...], trained: dict[str, Any], crops: CropSet) -> dict[str, list[Crop]]:
+    """Rows by use; ``trained`` is a ``run.json``, or the provenance a bundle keeps of one."""
+    sources = trained["recipe"]["sources"]
+    if crops.digest() != trained["crops_sha256"]:
         raise HemeError(
-            "The crops are not those the run was split on.", "Give the --data of heme-train fit"
+            "The crops are not those the run was split on.",
+            "Give the --data of heme-train fit (for a bundle also --split RUN/split.csv)",
         )
     folds = [f"fold{i}" for i in range(5)]
     for role in (CONFIDENCE, TEST):
-        if not crops.select([role], sources, run.codes):
+        if not crops.select([role], sources, codes):
             raise HemeError(f"There are no crops of role {role}.", "Give the split those roles")
     return {
-        "folds": crops.select(folds, sources, run.codes),
-        CONFIDENCE: crops.select([CONFIDENCE], sources, run.codes),
-        TEST: crops.select([TEST], sources, run.codes),
+        "folds": crops.select(folds, sources, codes),
+        CONFIDENCE: crops.select([CONFIDENCE], sources, codes),
+        TEST: crops.select([TEST], sources, codes),
     }
 
 
@@ -176,11 +212,10 @@ def _confidence(run: Run, crops: CropSet, rows: list[Crop]) -> tuple[float, floa
 
 
 def _fill(
-    folder: Path, run: Run, crops: CropSet, rows: dict[str, list[Crop]], info: BundleInfo,
+    folder: Path, crops: CropSet, rows: dict[str, list[Crop]], info: BundleInfo,
     options: Options, say: Callable[[str], None],
 ) -> BundleInfo:  # fmt: skip
-    """Writes every file but bundle.json; returns ``info`` with tables and tolerances."""
-    export_onnx(run, info.temperature, folder / "fp32.onnx")
+    """All files but bundle.json from fp32.onnx; returns ``info`` with tables and tolerances."""
     if "int8" in options.precisions:
         ranges, agreement = _quantise(folder, info, crops, rows, options)
         say(f"int8 with {ranges.float_layers} float layers agrees on {agreement:.3f}")
@@ -197,12 +232,13 @@ def _fill(
         tables[precision] = _measure(folder, info, precision, crops, rows[TEST], options.external)
     info = replace(info, accuracy={p: t.table for p, t in tables.items()}, parity=_parity(tables))
     _write_confusion(folder / CONFUSION, tables["fp32"], rows[TEST], info)
-    (folder / CARD).write_text(card.render(info, options.evidence or {}, _never_shown(run)))
+    (folder / CARD).write_text(card.render(info, options.evidence or {}, _never_shown(info)))
     return info
 
 
-def _never_shown(run: Run) -> list[str]:
-    return [code for code in DEEPHEME_CODES if code not in run.codes]
+def _never_shown(info: BundleInfo) -> list[str]:
+    shown = {c.code for c in info.classes}
+    return [code for code in DEEPHEME_CODES if code not in shown]
 
 
 def _quantise(

@@ -15,7 +15,7 @@ from heme_edge.backends import open_backend
 from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.errors import HemeError
 from heme_export.graph import ensemble_module
-from heme_export.make import Options, make_bundle
+from heme_export.make import Options, make_bundle, requantise
 from heme_train.data import open_crops
 from heme_train.fit import fit
 from heme_train.models import WEIGHTS_FILE
@@ -93,6 +93,44 @@ def test_head_stays_in_floating_point_in_int8(bundle: Bundle) -> None:
                 for i in node.input
                 if i in by_output
             )
+
+
+def test_nothing_is_put_into_eight_bits_before_its_clip() -> None:
+    """A range of -40 to 40 measured before a ReLU6 leaves 0 to 6 with four bits."""
+    graph = onnx.load(load_bundle().path / "int8.onnx").graph
+    by_output = {o: n.op_type for n in graph.node for o in n.output}
+    body = [n for n in graph.node if n.op_type == "Clip" and n.name.startswith("/members")]
+    assert len(body) > 30
+    assert {by_output[n.input[0]] for n in body} == {"Conv"}
+
+
+def test_a_bundle_is_quantised_anew_without_its_run(
+    bundle: Bundle, drawn_crops: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "heme_export.cli", "bundle", bundle.path, "-o", tmp_path / "b"]
+    done = subprocess.run(
+        list(map(str, [*command, "--data", drawn_crops, "--calibration-crops", 32])),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    made = load_bundle(tmp_path / "b")
+    assert (made.path / "fp32.onnx").read_bytes() == (bundle.path / "fp32.onnx").read_bytes()
+    assert made.info.name == bundle.info.name
+    assert made.info.temperature == bundle.info.temperature
+    assert made.info.calibration["crops"] == 32
+    assert made.info.accuracy["fp32"] == bundle.info.accuracy["fp32"]
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_bundle_of_another_split_is_refused(
+    bundle: Bundle, drawn_crops: Path, tmp_path: Path
+) -> None:
+    crops_ = open_crops(drawn_crops)
+    crops_.crops.pop()
+    with pytest.raises(HemeError, match="not those the run was split on"):
+        requantise(bundle, crops_, tmp_path / "b", Options("x"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_bundle_describes_itself(bundle: Bundle) -> None:

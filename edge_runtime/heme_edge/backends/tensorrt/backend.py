@@ -23,11 +23,11 @@ SCHEMES = ("float", "s8-symmetric", "s8-symmetric-fp16")
 
 
 def _check() -> None:
+    find_gpu()  # first: without a driver no package would help
     if not installed_package():
         raise MissingExtraError("tensorrt", "tensorrt")
     if not installed_cuda():
         raise MissingExtraError("pycuda (or cuda-bindings)", "tensorrt")
-    find_gpu()
 
 
 def why_not() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from heme_edge.backends.tensorrt.library import (
     builder_flags,
+    keeps_timings,
     last_message,
     make_logger,
     network_flags,
@@ -22,6 +23,8 @@ from heme_edge.errors import BackendError, BundleError
 
 TICK_S = 1.0
 """How often a running build says how long it has taken."""
+STOP_S = 5.0
+"""How long an interrupted build may take to its next step."""
 
 
 @dataclass
@@ -86,8 +89,9 @@ def build_plan(
     for flag in builder_flags(trt, spec.flags):
         config.set_flag(flag)
     config.add_optimization_profile(_profile(builder))
-    cache = config.create_timing_cache(timing)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    timed = keeps_timings(trt)
+    if timed:
+        _start_from(config, timing)
     if hasattr(trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
         monitor = _monitor(trt, progress)  # held here: not every version holds it itself
         config.progress_monitor = monitor
@@ -98,14 +102,17 @@ def build_plan(
             f"{last_message(logger) or 'it gives no reason.'}",
             "heme-export engine --workspace-mib 1024",
         )
-    return Built(bytes(memoryview(plan)), _measured(config))
+    return Built(bytes(memoryview(plan)), _measured(config) if timed else b"")
 
 
 def _parse(trt: Any, network: Any, logger: Any, onnx: bytes, spec: EngineSpec) -> None:
     parser = trt.OnnxParser(network, logger)
-    if parser.parse(onnx):
+    if parser.parse(onnx) and network.num_outputs:
         return
-    said = parser.get_error(0).desc() if parser.num_errors else last_message(logger)
+    said = "it holds no model."
+    if parser.num_errors:
+        parser_error = parser.get_error(0)
+        said = parser_error.desc()
     raise BackendError(
         f"TensorRT cannot read '{spec.model.file}': {' '.join(str(said).split())[:300]}",
         "Copy the bundle again, or export it again",
@@ -118,9 +125,17 @@ def _profile(builder: Any) -> Any:
     return profile
 
 
+def _start_from(config: Any, timing: bytes) -> None:
+    """Begins with earlier timings; those of another TensorRT or GPU are not among them."""
+    timing_cache = config.create_timing_cache(timing)
+    if timing_cache is None:
+        timing_cache = config.create_timing_cache(b"")
+    config.set_timing_cache(timing_cache, ignore_mismatch=False)
+
+
 def _measured(config: Any) -> bytes:
-    cache = config.get_timing_cache()
-    return b"" if cache is None else bytes(memoryview(cache.serialize()))
+    timing_cache = config.get_timing_cache()
+    return b"" if timing_cache is None else bytes(memoryview(timing_cache.serialize()))
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:
@@ -155,23 +170,24 @@ def in_background(
             in a thread that ends with the process; nothing of it is written.
     """
     outcome: list[Built | BaseException] = []
+    ended = threading.Event()  # an interrupted Thread.join takes the thread for ended (3.10, 3.11)
 
     def run() -> None:
         try:
             outcome.append(work())
         except BaseException as error:  # handed to the waiting thread whole
             outcome.append(error)
+        ended.set()
 
     started = time.monotonic()
     thread = threading.Thread(target=run, name="build-engine", daemon=True)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(TICK_S)
+        thread.start()
+        while not ended.wait(TICK_S):
             tick(time.monotonic() - started, progress.phase)
     except KeyboardInterrupt:
         progress.stop.set()
-        thread.join(5 * TICK_S)
+        ended.wait(STOP_S)
         raise
     if isinstance(outcome[0], BaseException):
         raise outcome[0]

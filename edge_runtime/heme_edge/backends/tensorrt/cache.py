@@ -103,6 +103,7 @@ class EngineCache:
         Raises:
             BackendError: the folder cannot be written; nothing is left behind.
         """
+        self._make_folder()
         path = self.plan_path(facts)
         side = {"facts": facts, "plan_sha256": hashlib.sha256(plan).hexdigest()}
         path.with_suffix(".json").unlink(missing_ok=True)
@@ -154,9 +155,16 @@ class EngineCache:
 
         Args:
             waiting: called once where another process holds the lock.
+
+        Raises:
+            BackendError: the folder cannot be written.
         """
         self._make_folder()
-        with (self.folder / "build.lock").open("a") as file:
+        try:
+            file = (self.folder / "build.lock").open("a")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -27,13 +27,21 @@ class Cuda(ABC):
 
     stream: int
     """Handle of a stream of its own."""
+    errors: tuple[type[Exception], ...] = ()
+    """What the package itself raises."""
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """The context is current on this thread inside the block."""
+        """The context is current on this thread inside the block.
+
+        Raises:
+            BackendError: CUDA refused something in there.
+        """
         self._push()
         try:
             yield
+        except self.errors as error:
+            raise BackendError(f"CUDA answers: {error}.", "nvidia-smi") from error
         finally:
             self._pop()
 
@@ -69,8 +77,15 @@ class Cuda(ABC):
 
 
 def installed_cuda() -> str:
-    """``pycuda`` or ``cuda``, whichever is installed; empty where neither is. Imports nothing."""
-    return next((p for p in ("pycuda", "cuda") if importlib.util.find_spec(p)), "")
+    """``pycuda`` or ``cuda.bindings``, whichever is installed; empty where neither is."""
+    return next((p for p in ("pycuda", "cuda.bindings") if _is_installed(p)), "")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # of the package that would hold it
+        return False
 
 
 def open_cuda() -> Cuda:
@@ -93,6 +108,7 @@ class PyCuda(Cuda):
         import pycuda.driver as driver
 
         self._driver: Any = driver
+        self.errors = (driver.Error,)
         driver.init()
         self._context: Any = driver.Device(0).retain_primary_context()
         self._memory: list[Any] = []

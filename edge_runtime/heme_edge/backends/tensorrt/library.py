@@ -47,9 +47,11 @@ def strongly_typed(trt: Any) -> bool:
 
 def network_flags(trt: Any) -> int:
     """The bit mask for ``create_network``: strongly typed, or explicit batch on 8.x."""
-    if strongly_typed(trt):
+    if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    return 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    if hasattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH"):
+        return 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    return 0
 
 
 def builder_flags(trt: Any, names: tuple[str, ...]) -> list[Any]:
@@ -65,6 +67,13 @@ def builder_flags(trt: Any, names: tuple[str, ...]) -> list[Any]:
     if missing:
         raise BackendError(f"This TensorRT has no builder flag {missing[0]}.")
     return [known[name] for name in names]
+
+
+def keeps_timings(trt: Any) -> bool:
+    """Whether builds measure on the GPU and can keep that: not TensorRT-RTX, which does it when
+    an engine is loaded (its runtime cache) and warns where a timing cache is set.
+    """
+    return not hasattr(trt, "IRuntimeCache")
 
 
 def make_logger(trt: Any) -> Any:

@@ -21,7 +21,7 @@ from heme_edge.bundle import Bundle
 from heme_edge.errors import BackendError
 
 WORKSPACE_MIB = 512
-TIMED_S = 1.0
+TIMED_S = 0.5
 """How long each batch size is timed, after a warm-up of as many batches as fit in a tenth."""
 
 
@@ -74,10 +74,9 @@ def make_engines(
                 trt, bundle, spec, machine, options.workspace_mib, cache,
                 partial(_titled, say, title), partial(_titled, line, title),
             )  # fmt: skip
+            reports.append(_judge(trt, bundle, spec, plan, options.workspace_mib))
         except BackendError as error:
             say(f"{title}: {error.message}")
-            continue
-        reports.append(_judge(trt, bundle, spec, plan, options.workspace_mib))
     return _remember(bundle, machine, cache, reports)
 
 
