@@ -4,6 +4,7 @@ Device memory, streams and the context are a small libcuda.so.1 built here and u
 real cuda-bindings; ONNX Runtime computes. What a real GPU does is not tested by this.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -159,3 +160,21 @@ def test_no_plan_is_a_sentence(run: Run) -> None:
     assert done.returncode == 2
     assert "TensorRT built no fp32 engine from 'fp32.onnx': it gives no reason." in done.stderr
     assert "No engine could be built." in done.stderr
+
+
+AUTO = """
+from heme_edge.backends import open_backend
+from heme_edge.bundle import load_bundle
+open_backend(load_bundle(), precision="fp32", say=print).close()
+"""
+
+
+def test_auto_measures_anew_once_an_engine_was_built(run: Run, tmp_path: Path) -> None:
+    """Until then TensorRT is tried and left out, since nothing was built for this GPU."""
+    measured = [bool(run("-c", AUTO).stdout) for _ in range(2)]
+    assert measured == [True, False]
+    assert export_engine(run).returncode == 0
+    assert "tensorrt fp32" in run("-c", AUTO).stdout
+    assert not run("-c", AUTO).stdout
+    rates = [json.loads(p.read_text())["crops_per_s"] for p in tmp_path.rglob("choices/*.json")]
+    assert sorted("tensorrt fp32" in r for r in rates) == [False, True]
