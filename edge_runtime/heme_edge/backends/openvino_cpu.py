@@ -20,9 +20,10 @@ NAME = "openvino"
 SCHEMES = ("float", "u8-asymmetric", "s8-symmetric")
 """Both INT8 files run here at about the same speed; the unsigned one is made for CPUs."""
 
-BATCH = 8
+SIZES = (1, 4, 8)
+"""Batches that models are compiled for, each when it is first needed."""
 MOST_STREAMS = 4
-"""With more, a frame of 32 cells would leave streams without work."""
+"""Batches at once. With more, a frame of 32 cells would leave some without work."""
 
 _Answer = tuple[Probabilities, Probabilities]
 
@@ -55,11 +56,11 @@ def load_openvino() -> Any:
 
 
 class OpenVinoBackend(CheckedBackend):
-    """OpenVINO's CPU plugin: fixed batches of eight side by side, a single crop by itself.
+    """OpenVINO's CPU plugin: small batches of fixed sizes side by side.
 
-    OpenVINO's kernels for fixed shapes are up to twice as fast as those for a dynamic batch, and
-    a batch size it has not seen yet costs it tens of ms; so smaller batches are filled up.
-    The model for a single crop is compiled when there is one for the first time.
+    Its kernels for fixed shapes are up to twice as fast as those for a dynamic batch, and each
+    batch size it has not seen yet costs it tens of ms; so smaller batches are filled up. A single
+    crop has all threads to itself.
 
     Where the CPU has bfloat16 it would compute the fp32 model in that; here everything that is
     not quantised stays fp32, as certified. Threads are not pinned to processors, which belong to
@@ -76,55 +77,64 @@ class OpenVinoBackend(CheckedBackend):
         MissingExtraError: OpenVINO is not installed.
     """
 
-    max_batch = BATCH
+    max_batch = SIZES[-1]
 
     def __init__(self, bundle: Bundle, precision: str, threads: int = 0) -> None:
         super().__init__(f"{NAME} {precision}", precision, len(bundle.codes))
         file = bundle.model(precision, SCHEMES).file
         openvino = load_openvino()
         threads = threads or len(os.sched_getaffinity(0))
-        streams = min(threads, MOST_STREAMS)
+        self._streams = min(threads, MOST_STREAMS)
+        self._queues: dict[int, Any] = {}
         try:
             core = openvino.Core()
             graph = core.read_model(bundle.path / file)
             _check_outputs(file, graph)
-            self._queue: Any = openvino.AsyncInferQueue(
-                _compile(core, graph, BATCH, threads, streams), streams
-            )
-            self._queue.set_callback(_keep)
+            self._compile: Any = partial(_compile, openvino, core, graph, threads)
+            self._queue(self.max_batch)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load '{file}': {_last_line(error)}") from error
-        self._compile_one: Any = partial(_compile, core, graph, 1, threads, 1)
-        self._one: Any = None
+
+    def _batch_size(self, count: int) -> int:
+        one, some, many = SIZES
+        if count == 1:
+            return one
+        return some if count <= some * self._streams else many
 
     def _run_all(self, batches: list[Image]) -> list[_Answer]:
-        answers: dict[int, _Answer] = {}
+        if not batches:
+            return []
+        size = next(size for size in SIZES if size >= len(batches[0]))
+        queue, answers = self._queue(size), dict[int, _Answer]()
         for place, batch in enumerate(batches):
-            if len(batch) == 1:
-                answers[place] = self._run(batch)
-            else:
-                self._queue.start_async({"crops": _filled(batch)}, (answers, place, len(batch)))
-        self._queue.wait_all()
+            queue.start_async({"crops": _filled(batch, size)}, (answers, place, len(batch)))
+        queue.wait_all()
         return [answers[place] for place in range(len(batches))]
 
     def _run(self, crops: Image) -> _Answer:
-        self._one = self._one or self._compile_one().create_infer_request()
-        self._one.infer({"crops": crops})
-        return _answer(self._one, 1)
+        return self._run_all([crops])[0]
+
+    def _queue(self, size: int) -> Any:
+        if size not in self._queues:
+            self._queues[size] = self._compile(size, 1 if size == 1 else self._streams)
+        return self._queues[size]
 
     def _free(self) -> None:
-        self._one = self._compile_one = self._queue = None
+        self._queues, self._compile = {}, None
 
 
-def _compile(core: Any, graph: Any, batch: int, threads: int, streams: int) -> Any:
-    graph.reshape([batch, CROP_PX, CROP_PX, 3])
+def _compile(openvino: Any, core: Any, graph: Any, threads: int, size: int, streams: int) -> Any:
+    """A queue of ``streams`` requests of ``size`` crops each."""
+    graph.reshape([size, CROP_PX, CROP_PX, 3])
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,
         "ENABLE_CPU_PINNING": False,
     }
-    return core.compile_model(graph, "CPU", settings)
+    queue = openvino.AsyncInferQueue(core.compile_model(graph, "CPU", settings), streams)
+    queue.set_callback(_keep)
+    return queue
 
 
 def _check_outputs(file: str, graph: Any) -> None:
@@ -134,11 +144,11 @@ def _check_outputs(file: str, graph: Any) -> None:
         raise BackendError(f"'{file}' is not a heme-edge model: it has {inputs} -> {outputs}.")
 
 
-def _filled(crops: Image) -> Image:
+def _filled(crops: Image, size: int) -> Image:
     """A full batch; what stands in the empty places does not matter."""
-    if len(crops) == BATCH:
+    if len(crops) == size:
         return crops
-    return np.concatenate([crops, np.zeros((BATCH - len(crops), *crops.shape[1:]), np.uint8)])
+    return np.concatenate([crops, np.zeros((size - len(crops), *crops.shape[1:]), np.uint8)])
 
 
 def _keep(request: Any, where: tuple[dict[int, _Answer], int, int]) -> None:
