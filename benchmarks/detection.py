@@ -133,7 +133,9 @@ def with_naming(detector: Detector) -> AfterNaming:
     from heme_edge.naming import Namer
 
     bundle = load_bundle()
-    return AfterNaming(detector, Namer(bundle, open_backend(bundle), detector))
+    return AfterNaming(
+        detector, Namer(bundle, open_backend(bundle, "onnxruntime", "int8"), detector)
+    )
 
 
 def _read(path: Path) -> Image:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from heme_train.runs import Run
 
 BATCH = 256
+FIGURES_BACKEND = "onnxruntime"
+"""Figures are of one backend everywhere; ``auto`` would take what is fastest on a machine."""
 UNTEMPERED = (
     "No temperature has been fitted on this run (heme-calibrate confidence does that), so its "
     "ECE, NLL and reliability are those of the bare networks."
@@ -48,8 +50,8 @@ def answers_of_bundle(
     rows: Sequence[Crop],
     worsening: Worsening = AS_IT_IS,
 ) -> Answers:
-    """What a bundle says of the crops, through the backend that ``heme-edge`` would use."""
-    backend = open_backend(bundle, precision=precision)
+    """What a bundle says of the crops, through the runtime's ONNX Runtime backend."""
+    backend = open_backend(bundle, FIGURES_BACKEND, precision)
     try:
         probabilities = predict(backend, crops, rows, worsening)
     finally:
