@@ -36,11 +36,16 @@ class Ranges:
 
 
 class _Reader:
-    """Feeds crops to ONNX Runtime's calibrator in batches, so that memory stays flat."""
+    """Feeds crops to ONNX Runtime's calibrator in batches of one size, which it asks for.
+
+    The last batch is filled up with the first crops.
+    """
 
     def __init__(self, crops: Sequence[Image], batch: int = 32) -> None:
+        batch = min(batch, len(crops))
         self._batches: Iterator[Image] = iter(
-            np.stack(crops[at : at + batch]) for at in range(0, len(crops), batch)
+            np.stack([crops[i % len(crops)] for i in range(at, at + batch)])
+            for at in range(0, len(crops), batch)
         )
 
     def get_next(self) -> dict[str, Any] | None:
