@@ -21,6 +21,8 @@ EXTRA_OF = {
     "onnx": "export",
     "openvino": "openvino",
     "tensorrt": "tensorrt",
+    "pycuda": "tensorrt",
+    "cuda": "tensorrt",
     "umap": "cluster",
 }
 """Packages that the base does not bring (cv2: not on aarch64), and the extra that does."""

@@ -47,8 +47,9 @@ def bundle(
     RUN may be a bundle too: its fp32 file is kept, INT8 and all figures are made anew.
     """
     from heme_edge.bundle import MANIFEST, load_bundle
-    from heme_export.make import Options, load_evidence, make_bundle, requantise
+    from heme_export.make import Options, make_bundle, requantise
     from heme_train.data import open_crops
+    from heme_train.report import load_evidence
     from heme_train.split import read_split
 
     options = Options(

@@ -24,7 +24,7 @@ def engine(bundle: Path | None, precision: str, workspace_mib: int) -> None:
     """Build, check and time TensorRT engines of BUNDLE [default: the one in the package] here.
 
     Engines are tied to this TensorRT and this GPU and are kept in ~/.cache/heme-edge/engines.
-    The fastest that passes the bundle's reference is what --backend tensorrt uses.
+    Those that pass the bundle's reference are remembered, the fastest first.
     """
     from heme_edge.backends.tensorrt.make import Options, make_engines
     from heme_edge.backends.tensorrt.specs import KINDS

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +15,6 @@ import numpy as np
 from heme_calibration import confidence
 from heme_calibration.int8 import Ranges, quantise_u8
 from heme_edge import __version__
-from heme_edge.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from heme_edge.bundle import (
     CARD,
     CONFUSION,
@@ -33,10 +30,10 @@ from heme_edge.crops import Image
 from heme_edge.errors import HemeError
 from heme_export import card
 from heme_export.graph import OPSET, export_onnx
+from heme_export.measured import measure, open_model, parity, write_confusion
 from heme_export.reference import simulated_crops
 from heme_train.data import CONFIDENCE, TEST, Crop, CropSet, draw_weights
 from heme_train.evaluate import crop_image, predict
-from heme_train.metrics import confusion_matrix, summarise
 from heme_train.runs import Run, crops_of, load_run
 
 if TYPE_CHECKING:
@@ -85,8 +82,7 @@ def make_bundle(
         HemeError: the run is unfinished, the crops are of another split than its own, or a
             precision is unknown or fp32 is missing.
     """
-    if "fp32" not in options.precisions:
-        raise HemeError("A bundle needs fp32, which every check is against.", "--precision fp32,…")
+    models = _models(options)
     run = load_run(run_path)
     crops = crops_of(run_path, crops)
     rows = _rows(run.codes, run.content, crops)
@@ -95,7 +91,7 @@ def make_bundle(
     info = BundleInfo(
         name=options.name,
         classes=_classes(run),
-        models=tuple(_model(p, FP32_TOLERANCE) for p in options.precisions),
+        models=models,
         head=run.head,
         temperature=temperature,
         reject_threshold=threshold,
@@ -114,16 +110,14 @@ def requantise(
 ) -> Bundle:  # fmt: skip
     """A bundle from another one's fp32 file: INT8 made and everything measured anew.
 
-    For who has a bundle but not its training run. Name, temperature and reject threshold stay.
+    For who has a bundle but not its training run. Temperature and reject threshold stay.
 
     Raises:
         HemeError: the crops are of another split than the one the network was trained on, or a
             precision is unknown or fp32 is missing.
     """
-    if "fp32" not in options.precisions:
-        raise HemeError("A bundle needs fp32, which every check is against.", "--precision fp32,…")
+    models = _models(options)
     rows = _rows(source.codes, source.info.provenance, crops)
-    models = tuple(_model(p, FP32_TOLERANCE) for p in options.precisions)
     with _work_folder(folder) as work:
         fp32 = source.model("fp32", ("float",)).file
         shutil.copyfile(source.path / fp32, work / "fp32.onnx")
@@ -177,6 +171,12 @@ def _classes(run: Run) -> tuple[BundleClass, ...]:
     )
 
 
+def _models(options: Options) -> tuple[ModelFile, ...]:
+    if "fp32" not in options.precisions:
+        raise HemeError("A bundle needs fp32, which every check is against.", "--precision fp32,…")
+    return tuple(_model(p, FP32_TOLERANCE) for p in options.precisions)
+
+
 def _model(precision: str, tolerance: float) -> ModelFile:
     scheme = {"fp32": "float", "int8": "u8-asymmetric"}.get(precision)
     if scheme is None:
@@ -221,7 +221,7 @@ def _fill(
         say(f"int8 with {ranges.float_layers} float layers agrees on {agreement:.3f}")
         info = replace(info, calibration=asdict(ranges) | {"confidence_agreement": agreement})
     reference = simulated_crops(options.seed)
-    expected = _open(folder, info, "fp32").infer(reference)[0]
+    expected = open_model(folder, info, "fp32").infer(reference)[0]
     np.savez_compressed(folder / REFERENCE, crops=reference, probabilities=expected)
     info = replace(
         info, models=tuple(_tolerance(folder, info, m, reference, expected) for m in info.models)
@@ -229,9 +229,9 @@ def _fill(
     tables = {}
     for precision in options.precisions:
         say(f"measuring {precision} on {len(rows[TEST])} test crops")
-        tables[precision] = _measure(folder, info, precision, crops, rows[TEST], options.external)
-    info = replace(info, accuracy={p: t.table for p, t in tables.items()}, parity=_parity(tables))
-    _write_confusion(folder / CONFUSION, tables["fp32"], rows[TEST], info)
+        tables[precision] = measure(folder, info, precision, crops, rows[TEST], options.external)
+    info = replace(info, accuracy={p: t.table for p, t in tables.items()}, parity=parity(tables))
+    write_confusion(folder / CONFUSION, tables["fp32"], rows[TEST], info)
     (folder / CARD).write_text(card.render(info, options.evidence or {}, _never_shown(info)))
     return info
 
@@ -249,18 +249,14 @@ def _quantise(
     rng = np.random.default_rng(options.seed)
     chosen = rng.choice(len(folds), options.calibration_crops, p=draw_weights(folds))
     images = [crop_image(crops, folds[i]) for i in chosen]
-    expected = predict(_open(folder, info, "fp32"), crops, judges).argmax(1)
+    expected = predict(open_model(folder, info, "fp32"), crops, judges).argmax(1)
     for layers in range(MOST_FLOAT_LAYERS + 1):
         ranges = quantise_u8(folder / "fp32.onnx", folder / "int8.onnx", images, layers)
-        got = predict(_open(folder, info, "int8"), crops, judges).argmax(1)
+        got = predict(open_model(folder, info, "int8"), crops, judges).argmax(1)
         agreement = float((got == expected).mean())
         if agreement >= INT8_AGREEMENT:
             break
     return ranges, agreement
-
-
-def _open(folder: Path, info: BundleInfo, precision: str) -> OnnxRuntimeBackend:
-    return OnnxRuntimeBackend(Bundle(folder, info, ""), precision)
 
 
 def _tolerance(
@@ -273,73 +269,5 @@ def _tolerance(
     """fp32 must hold to 1e-3; INT8 to twice what it differs where it was made, or 0.02."""
     if model.precision == "fp32":
         return model
-    got = _open(folder, info, model.precision).infer(reference)[0]
+    got = open_model(folder, info, model.precision).infer(reference)[0]
     return replace(model, tolerance=max(INT8_FLOOR, 2 * float(np.abs(got - expected).mean())))
-
-
-@dataclass(frozen=True)
-class _Measured:
-    table: dict[str, Any]
-    probabilities: NDArray[np.float32]
-
-
-def _measure(
-    folder: Path, info: BundleInfo, precision: str, crops: CropSet, rows: list[Crop],
-    external: CropSet | None,
-) -> _Measured:  # fmt: skip
-    codes = [c.code for c in info.classes]
-    backend = _open(folder, info, precision)
-    probabilities = predict(backend, crops, rows)
-    table = {"test": summarise(probabilities, [c.code for c in rows], codes)}
-    if external is not None:
-        outside = predict(backend, external, external.crops)
-        table["external"] = summarise(outside, [c.code for c in external.crops], codes)
-    backend.close()
-    return _Measured(table, probabilities)
-
-
-def _parity(tables: dict[str, _Measured]) -> dict[str, Any]:
-    """Each precision against fp32 on the test crops."""
-    base = tables["fp32"].probabilities
-    result = {}
-    for precision, measured in tables.items():
-        if precision == "fp32":
-            continue
-        difference = np.abs(measured.probabilities - base)
-        same = measured.probabilities.argmax(1) == base.argmax(1)
-        result[precision] = {
-            "against": "fp32",
-            "crops": len(base),
-            "label_agreement": float(same.mean()),
-            "max_difference": float(difference.max()),
-            "mean_difference": float(difference.mean()),
-        }
-    return result
-
-
-def _write_confusion(path: Path, measured: _Measured, rows: list[Crop], info: BundleInfo) -> None:
-    codes = [c.code for c in info.classes]
-    named = [codes[i] for i in measured.probabilities.argmax(1)]
-    matrix = confusion_matrix([c.code for c in rows], named, codes)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true", *codes])
-        writer.writerows(
-            [code, *map(int, counts)] for code, counts in zip(codes, matrix, strict=True)
-        )
-
-
-def load_evidence(items: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """``TITLE=metrics.json`` options to a table of figures.
-
-    Raises:
-        HemeError: an item is not of that form, or its file cannot be read.
-    """
-    evidence = {}
-    for item in items:
-        title, _, path = item.partition("=")
-        try:
-            evidence[title] = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise HemeError(f"'{item}' is not TITLE=metrics.json ({error}).") from error
-    return evidence

@@ -31,7 +31,7 @@ import functools, json, sys, warnings
 warnings.simplefilter("ignore")
 sys.path.insert(0, sys.argv[1])
 import tensorrt_bindings as trt
-from heme_edge.backends.tensorrt import build, library
+from heme_edge.backends.tensorrt import build, versions
 from heme_edge.errors import BackendError
 
 def has(name):
@@ -43,19 +43,22 @@ def has(name):
 
 def flags():
     try:
-        return len(library.builder_flags(trt, ("FP16", "INT8")))
+        return len(versions.builder_flags(trt, ("FP16", "INT8")))
     except BackendError:
         return 0
 
-library.make_logger(trt).log(trt.ILogger.ERROR, "text")
+logger = versions.fresh_logger(trt)
+logger.log(trt.ILogger.ERROR, "text")
+assert versions.last_message(logger) == "text"
+assert versions.fresh_logger(trt) is logger and not versions.last_message(logger)
 if hasattr(trt, "IProgressMonitor"):
     build._monitor(trt, build.Progress()).phase_start("phase", None, 1)
 print(json.dumps({
     "missing": [n for n in json.loads(sys.argv[2]) if not has(n)],
-    "strong": library.strongly_typed(trt),
-    "network": library.network_flags(trt),
+    "strong": versions.strongly_typed(trt),
+    "network": versions.network_flags(trt),
     "flags": flags(),
-    "keeps_timings": library.keeps_timings(trt),
+    "keeps_timings": versions.keeps_timings(trt),
     "version": trt.__version__,
 }))
 """

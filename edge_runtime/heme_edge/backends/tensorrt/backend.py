@@ -11,8 +11,8 @@ from heme_edge.backends.tensorrt.cache import EngineCache, Machine, facts_of
 from heme_edge.backends.tensorrt.cuda import installed_cuda, open_cuda
 from heme_edge.backends.tensorrt.driver import find_gpu
 from heme_edge.backends.tensorrt.engine import Engine
-from heme_edge.backends.tensorrt.library import installed_package, load_library, strongly_typed
 from heme_edge.backends.tensorrt.specs import PROFILE, spec_of
+from heme_edge.backends.tensorrt.versions import installed_package, load_library, strongly_typed
 from heme_edge.bundle import Bundle
 from heme_edge.crops import Image
 from heme_edge.errors import BackendError, HemeError, MissingExtraError

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from heme_edge.backends.tensorrt.library import (
+from heme_edge.backends.tensorrt.specs import PROFILE, EngineSpec, refuse_unfit
+from heme_edge.backends.tensorrt.versions import (
     builder_flags,
+    fresh_logger,
     keeps_timings,
     last_message,
-    make_logger,
     network_flags,
 )
-from heme_edge.backends.tensorrt.specs import PROFILE, EngineSpec, refuse_unfit
 from heme_edge.bundle import Bundle
 from heme_edge.crops import CROP_PX
 from heme_edge.errors import BackendError, BundleError
@@ -80,7 +80,7 @@ def build_plan(
         BackendError: the file cannot be parsed, or no engine came of it.
     """
     refuse_unfit(spec.model)
-    logger = make_logger(trt)
+    logger = fresh_logger(trt)
     builder = trt.Builder(logger)
     network = builder.create_network(network_flags(trt))
     _parse(trt, network, logger, onnx, spec)

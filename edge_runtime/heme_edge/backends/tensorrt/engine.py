@@ -8,8 +8,8 @@ import numpy as np
 
 from heme_edge.backends.base import Probabilities
 from heme_edge.backends.tensorrt.cuda import Bytes, Cuda
-from heme_edge.backends.tensorrt.library import last_message, make_logger
 from heme_edge.backends.tensorrt.specs import PROFILE
+from heme_edge.backends.tensorrt.versions import fresh_logger, last_message
 from heme_edge.crops import CROP_PX, Image
 from heme_edge.errors import BackendError
 
@@ -32,7 +32,7 @@ class Engine:
 
     def __init__(self, trt: Any, plan: bytes, cuda: Cuda, classes: int) -> None:
         self._cuda = cuda
-        self._logger = make_logger(trt)
+        self._logger = fresh_logger(trt)
         self._engine: Any = None
         self._context: Any = None
         self._host: dict[str, Bytes] = {}

@@ -15,8 +15,8 @@ from heme_edge.backends.tensorrt.build import Built, Progress, build_plan, in_ba
 from heme_edge.backends.tensorrt.cache import Chosen, EngineCache, Machine, facts_of
 from heme_edge.backends.tensorrt.cuda import open_cuda
 from heme_edge.backends.tensorrt.engine import Engine
-from heme_edge.backends.tensorrt.library import load_library, strongly_typed
 from heme_edge.backends.tensorrt.specs import KINDS, PROFILE, EngineSpec, specs_of
+from heme_edge.backends.tensorrt.versions import load_library, strongly_typed
 from heme_edge.bundle import Bundle
 from heme_edge.errors import BackendError
 

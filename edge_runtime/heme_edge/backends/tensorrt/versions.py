@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from functools import cache
 from typing import Any
 
 from heme_edge.errors import BackendError, MissingExtraError
@@ -76,8 +77,18 @@ def keeps_timings(trt: Any) -> bool:
     return not hasattr(trt, "IRuntimeCache")
 
 
-def make_logger(trt: Any) -> Any:
-    """A logger that keeps errors in ``messages`` instead of printing."""
+def fresh_logger(trt: Any) -> Any:
+    """The process's logger, which keeps errors in ``messages`` instead of printing; emptied."""
+    logger = _logger(trt)
+    logger.messages.clear()
+    return logger
+
+
+@cache
+def _logger(trt: Any) -> Any:
+    """One for the process and never freed: TensorRT goes on with the logger it was first given
+    while anything made with it lives, whatever later builders and runtimes are given.
+    """
 
     class Kept(trt.ILogger):  # type: ignore[misc]  # the base is known only at run time
         def __init__(self) -> None:
