@@ -36,6 +36,24 @@ assert not any(m.startswith("openvino_telemetry.") for m in sys.modules)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_signals_arrive_after_closing() -> None:
+    """Two cores closed in the order they came left a freed signal stack behind on AMX CPUs."""
+    code = """
+import gc, signal
+from heme_edge.backends import open_backend
+from heme_edge.bundle import load_bundle
+signal.signal(signal.SIGUSR1, lambda *_: None)
+opened = [open_backend(load_bundle(), "openvino", "fp32") for _ in range(2)]
+for backend in opened:
+    backend.close()
+del opened[:], backend
+gc.collect()
+for _ in range(100):
+    signal.raise_signal(signal.SIGUSR1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("count", [1, 40])
 def test_one_thread_is_one_thread(count: int) -> None:
     backend = open_backend(load_bundle(), "openvino", "fp32", threads=1)

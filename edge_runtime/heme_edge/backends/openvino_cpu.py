@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class OpenVinoBackend(CheckedBackend):
         self._streams = min(threads, MOST_STREAMS)
         self._queues: dict[int, Any] = {}
         try:
-            core = openvino.Core()
+            core = _core()
             graph = core.read_model(bundle.path / file)
             _check_outputs(file, graph)
             self._compile: Any = partial(_compile, openvino, core, graph, threads)
@@ -121,6 +121,17 @@ class OpenVinoBackend(CheckedBackend):
 
     def _free(self) -> None:
         self._queues, self._compile = {}, None
+
+
+@cache
+def _core() -> Any:
+    """The process's one OpenVINO core, never let go.
+
+    On CPUs with AMX each core gives the calling thread an alternate signal stack of its own and
+    puts the one before back when it goes. With two cores gone in the order they came, that is
+    freed memory, and the next signal is written into it.
+    """
+    return load_openvino().Core()
 
 
 def _compile(openvino: Any, core: Any, graph: Any, threads: int, size: int, streams: int) -> Any:
