@@ -16,7 +16,9 @@ from heme_edge.errors import BackendError
 
 NAME = "onnxruntime"
 SCHEMES = ("float", "u8-asymmetric")
-"""On x86 only unsigned activations are fast; the symmetric file is TensorRT's."""
+"""On x86 only unsigned activations are fast; the symmetric files are TensorRT's."""
+DISABLED_OPTIMIZERS = {"s8-symmetric-fp16": ("WeightBiasQuantization",)}
+"""By scheme: optimisers of ONNX Runtime (seen with 1.2x) that break its graphs."""
 
 
 def why_not() -> str:
@@ -32,31 +34,46 @@ class OnnxRuntimeBackend(CheckedBackend):
     Two cores name more crops as two single-threaded batches of 16, which stay in their caches,
     than as one batch over both.
 
+    A file of the scheme ``s8-symmetric-fp16`` is opened without ONNX Runtime's optimiser
+    ``WeightBiasQuantization``, which breaks Q/DQ graphs in half precision.
+
     Args:
         bundle: a verified bundle.
         precision: one of its precisions.
         threads: how many batches at once; 0 is one for each processor this process may use.
+        schemes: which of the bundle's files to open, the first that it has. The export measures
+            the files of other backends with it.
 
     Raises:
         BackendError: the file cannot be loaded or has other inputs or outputs.
-        BundleError: the bundle has no such precision.
+        BundleError: the bundle has no such precision in one of the schemes.
     """
 
     max_batch = 16
 
-    def __init__(self, bundle: Bundle, precision: str, threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: str,
+        threads: int = 0,
+        *,
+        schemes: tuple[str, ...] = SCHEMES,
+    ) -> None:
         super().__init__(f"{NAME} {precision}", precision, len(bundle.codes))
         import onnxruntime as ort
 
         self._threads = threads or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="infer")
-        model = bundle.model(precision, SCHEMES)
+        model = bundle.model(precision, schemes)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         try:
             self._session: Any = ort.InferenceSession(
-                str(bundle.path / model.file), options, providers=["CPUExecutionProvider"]
+                str(bundle.path / model.file),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=DISABLED_OPTIMIZERS.get(model.scheme, ()),
             )
         except Exception as error:  # onnxruntime raises its own, undocumented types
             raise BackendError(
