@@ -111,6 +111,11 @@ class Bundle:
         """Precisions there is a file for, without repetition."""
         return tuple(dict.fromkeys(m.precision for m in self.info.models))
 
+    @property
+    def accepted_losses(self) -> tuple[str, ...]:
+        """A sentence for each tolerance that a file missed, and was accepted to, when exported."""
+        return tuple(self.info.parity.get("accepted", ()))
+
     def model(self, precision: str, schemes: tuple[str, ...]) -> ModelFile:
         """The file of a precision in the first of the schemes the backend can run.
 
@@ -246,6 +251,16 @@ def _check_info(folder: Path, info: BundleInfo) -> None:
                 f"The bundle '{folder}' has a model of unknown kind "
                 f"{model.precision}/{model.scheme}."
             )
+    losses = info.parity.get("accepted", [])
+    if not isinstance(losses, list) or not all(map(_is_sentence, losses)):
+        raise BundleError(
+            f"'{folder / MANIFEST}' is damaged (its accepted losses are not a list of sentences)."
+        )
+
+
+def _is_sentence(value: Any) -> bool:
+    """One line of text, which is shown in terminals and written into comments."""
+    return isinstance(value, str) and value.isprintable()
 
 
 def _verify_file(folder: Path, name: str, digest: str) -> None:
