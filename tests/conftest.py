@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,11 +66,16 @@ def with_strict_int8(bundle: Bundle) -> Bundle:
     return replace(bundle, info=replace(bundle.info, models=strict))
 
 
+def edit_manifest(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes bundle.json in its place; the bundle is then another one, of the same files."""
+    content = json.loads((bundle / MANIFEST).read_text())
+    change(content)
+    (bundle / MANIFEST).write_text(json.dumps(content))
+
+
 def with_accepted(bundle: Path, losses: object) -> Path:
     """The same folder, its manifest saying that these losses were accepted at export."""
-    content = json.loads((bundle / MANIFEST).read_text())
-    content["parity"]["accepted"] = losses
-    (bundle / MANIFEST).write_text(json.dumps(content))
+    edit_manifest(bundle, lambda content: content["parity"].update(accepted=losses))
     return bundle
 
 

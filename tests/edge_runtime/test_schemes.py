@@ -1,8 +1,6 @@
 """ONNX Runtime asked for the files of another backend, as the export does to measure them."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -11,8 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from heme_edge.backends.onnxruntime_cpu import OnnxRuntimeBackend
-from heme_edge.bundle import MANIFEST, Bundle, load_bundle, sha256_of
+from heme_edge.bundle import Bundle, load_bundle, sha256_of
 from heme_edge.errors import BundleError
+from tests.conftest import edit_manifest
 
 HALF = "s8-symmetric-fp16"
 
@@ -72,11 +71,9 @@ def bundle(bundle_copy: Path) -> Bundle:
     """The default bundle with a symmetric half-precision file beside its INT8 one."""
     file = bundle_copy / "int8-symmetric-fp16.onnx"
     onnx.save(half_precision_model(len(load_bundle().codes)), file)
-    content: dict[str, Any] = json.loads((bundle_copy / MANIFEST).read_text())
-    int8 = next(m for m in content["models"] if m["precision"] == "int8")
-    more = {"file": file.name, "scheme": HALF, "opset": 19, "sha256": sha256_of(file)}
-    content["models"].append(int8 | more)
-    (bundle_copy / MANIFEST).write_text(json.dumps(content))
+    other = {"file": file.name, "scheme": HALF, "opset": 19, "sha256": sha256_of(file)}
+    model = {"precision": "int8", "tolerance": 1.0, **other}
+    edit_manifest(bundle_copy, lambda content: content["models"].append(model))
     return load_bundle(bundle_copy)
 
 
