@@ -111,6 +111,11 @@ class Bundle:
         """Precisions there is a file for, without repetition."""
         return tuple(dict.fromkeys(m.precision for m in self.info.models))
 
+    @property
+    def accepted_losses(self) -> tuple[str, ...]:
+        """A sentence for each tolerance that a file missed, and was accepted to, when exported."""
+        return tuple(self.info.parity.get("accepted", ()))
+
     def model(self, precision: str, schemes: tuple[str, ...]) -> ModelFile:
         """The file of a precision in the first of the schemes the backend can run.
 
@@ -132,14 +137,17 @@ class Bundle:
         Raises:
             BundleError: the file is not what it should be.
         """
+        path = self.path / REFERENCE
         try:
-            with np.load(self.path / REFERENCE, allow_pickle=False) as arrays:
-                crops, probabilities = arrays["crops"], arrays["probabilities"]
-        except (OSError, ValueError, KeyError) as error:
-            raise BundleError(f"'{self.path / REFERENCE}' cannot be used: {error}") from error
-        fits = crops.dtype == np.uint8 and crops.shape[1:] == (CROP_PX, CROP_PX, 3)
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                names = ("crops", "probabilities")
+                crops, probabilities = (np.asarray(arrays[name]) for name in names)
+        except Exception as error:  # zipfile, zlib and NumPy each raise their own types
+            raise BundleError(f"'{path}' cannot be used: {error}") from error
+        kinds = (crops.dtype.name, probabilities.dtype.kind)
+        fits = kinds == ("uint8", "f") and crops.shape[1:] == (CROP_PX, CROP_PX, 3)
         if not fits or probabilities.shape != (len(crops), len(self.codes)):
-            raise BundleError(f"'{self.path / REFERENCE}' does not fit the bundle's classes.")
+            raise BundleError(f"'{path}' does not fit the bundle's classes.")
         return crops, probabilities.astype(np.float32)
 
 
@@ -167,13 +175,12 @@ def load_bundle(path: Path | None = None) -> Bundle:
         content = json.loads(text)
         _check_version(folder, content)
         info = _parse(content)
-        files: dict[str, str] = dict(content["files"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _check_info(folder, info)
+        files = dict(content["files"]) | {m.file: m.sha256 for m in info.models}
+        for name, digest in files.items():
+            _verify_file(folder, name, digest)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"'{folder / MANIFEST}' is damaged ({error}).") from error
-    _check_info(folder, info)
-    files.update({m.file: m.sha256 for m in info.models})
-    for name, digest in files.items():
-        _verify_file(folder, name, digest)
     if REFERENCE not in files:
         raise BundleError(f"The bundle '{folder}' has no {REFERENCE}.")
     return Bundle(folder, info, hashlib.sha256(text).hexdigest())
@@ -217,7 +224,9 @@ def _parse(content: dict[str, Any]) -> BundleInfo:
     return BundleInfo(
         name=str(content["name"]),
         classes=tuple(BundleClass(**c) for c in content["classes"]),
-        models=tuple(ModelFile(**m) for m in content["models"]),
+        models=tuple(
+            ModelFile(**(m | {"tolerance": float(m["tolerance"])})) for m in content["models"]
+        ),
         head=content["head"],
         temperature=float(content["temperature"]),
         reject_threshold=float(content["reject_threshold"]),
@@ -246,6 +255,16 @@ def _check_info(folder: Path, info: BundleInfo) -> None:
                 f"The bundle '{folder}' has a model of unknown kind "
                 f"{model.precision}/{model.scheme}."
             )
+    losses = info.parity.get("accepted", [])
+    if not isinstance(losses, list) or not all(map(_is_sentence, losses)):
+        raise BundleError(
+            f"'{folder / MANIFEST}' is damaged (its accepted losses are not a list of sentences)."
+        )
+
+
+def _is_sentence(value: Any) -> bool:
+    """One line of text, which is shown in terminals and written into comments."""
+    return isinstance(value, str) and value.isprintable()
 
 
 def _verify_file(folder: Path, name: str, digest: str) -> None:

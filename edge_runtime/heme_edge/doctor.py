@@ -12,6 +12,7 @@ from heme_edge.backends import check_all
 from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.errors import HemeError
 from heme_edge.machine import version_of
+from heme_edge.notices import loss_lines
 
 NEEDED = ("numpy", "onnxruntime", "click", "rich")
 OPTIONAL = {
@@ -94,6 +95,7 @@ def _bundle(bundle: Bundle) -> Iterator[str]:
     yield f"  {bundle.info.name}: intact, {len(bundle.codes)} classes, {precisions}"
     yield f"  {bundle.path}"
     yield f"  names {', '.join(bundle.codes)} and nothing else"
+    yield from (f"  {line}" for line in loss_lines(bundle.accepted_losses))
 
 
 def _backends(bundle: Bundle) -> tuple[list[str], bool]:

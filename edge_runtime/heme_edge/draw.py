@@ -9,6 +9,7 @@ import numpy as np
 from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.cells import cell_class
 from heme_edge.crops import Image
+from heme_edge.notices import losses_in_short
 from heme_edge.results import NamedCell
 
 LINEAGE_COLOURS = {
@@ -24,21 +25,25 @@ LEFT_OUT_COLOUR = (110, 110, 110)
 FONT_SCALE, BANNER_PX = 0.5, 26
 
 
-def annotate(image: Image, cells: Sequence[NamedCell], notes: str = "") -> Image:
+def annotate(
+    image: Image, cells: Sequence[NamedCell], notes: str = "", losses: Sequence[str] = ()
+) -> Image:
     """A copy of a field with its cells drawn and a banner added below.
 
     Args:
         image: RGB uint8 ``[H, W, 3]``.
         cells: what was found; cells that are not counted are drawn thin and grey.
         notes: said in the banner before the research-use notice, ASCII.
+        losses: the bundle's accepted losses, told in short in a second banner.
 
     Returns:
-        RGB uint8 ``[H + 26, W, 3]``.
+        RGB uint8 ``[H + 26, W, 3]``; ``[H + 52, W, 3]`` where there are losses.
     """
     canvas = image.copy()
     for cell in cells:
         _draw_cell(canvas, cell)
-    return np.concatenate([canvas, _banner(image.shape[1], notes)])
+    lines = [f"{notes}  {RESEARCH_USE_ONLY}".strip(), losses_in_short(losses)]
+    return np.concatenate([canvas, *(_banner(image.shape[1], line) for line in lines if line)])
 
 
 def _draw_cell(canvas: Image, named: NamedCell) -> None:
@@ -55,10 +60,9 @@ def _draw_cell(canvas: Image, named: NamedCell) -> None:
     _text(canvas, label, at, colour)
 
 
-def _banner(width: int, notes: str) -> Image:
+def _banner(width: int, line: str) -> Image:
     banner = np.full((BANNER_PX, width, 3), 30, np.uint8)
-    said = f"{notes}  {RESEARCH_USE_ONLY}".strip()
-    _text(banner, said, (8, 18), (240, 240, 240), halo=(30, 30, 30))
+    _text(banner, line, (8, 18), (240, 240, 240), halo=(30, 30, 30))
     return banner
 
 

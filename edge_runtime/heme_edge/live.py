@@ -31,6 +31,7 @@ from heme_edge.errors import HemeError, SourceError
 from heme_edge.frames import is_simulated, open_source
 from heme_edge.frames.base import Frame, FrameSource
 from heme_edge.naming import Namer
+from heme_edge.notices import notice
 from heme_edge.offline import about_model, differential_lines
 from heme_edge.outputs import write_whole
 from heme_edge.results import NamedCell
@@ -67,6 +68,7 @@ class _Session:
     um_per_px: float
     um_per_px_source: str
     tally: Tally
+    losses: tuple[str, ...]
     started_s: float = field(default_factory=time.monotonic)
     analysed: int = 0
     cells: int = 0
@@ -92,7 +94,7 @@ def run(request: Request) -> int:
         sim_truth=request.sim_truth,
         sim_crops=request.sim_crops,
     )
-    session = _Session(source, *_scale(request, source), Tally.of(bundle))
+    session = _Session(source, *_scale(request, source), Tally.of(bundle), bundle.accepted_losses)
     lost = None
     try:
         with _stopping(source, request.seconds):
@@ -160,7 +162,7 @@ class _JsonLines:
     """One JSON line per analysed frame on stdout."""
 
     def begin(self, session: _Session) -> None:
-        print(RESEARCH_USE_ONLY, file=sys.stderr)
+        print(notice(session.losses), file=sys.stderr)
 
     def frame(
         self, session: _Session, frame: Frame, cells: Sequence[NamedCell], age_ms: float
@@ -195,7 +197,7 @@ class _Picture:
         if self._path.suffix.lower() not in PICTURE_SUFFIXES:
             raise HemeError(f"'{self._path}' is not a .jpg or .png file.", "--picture live.jpg")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        print(f"{session.source.name}. {RESEARCH_USE_ONLY}")
+        print(f"{session.source.name}. {notice(session.losses)}")
         print(f"Scale: {session.um_per_px} µm/px ({session.um_per_px_source}).")
         print(f"The annotated frame is in {self._path}. Ctrl-C ends.", flush=True)
 
@@ -223,7 +225,8 @@ class _Picture:
         frame, cells = self._shown
         simulated = "SIMULATED SMEAR." if is_simulated(session.source) else ""
         notes = f"{simulated} {session.um_per_px:g} um/px ({session.um_per_px_source})."
-        picture = cv2.cvtColor(annotate(frame.image, cells, notes), cv2.COLOR_RGB2BGR)
+        annotated = annotate(frame.image, cells, notes, session.losses)
+        picture = cv2.cvtColor(annotated, cv2.COLOR_RGB2BGR)
         data = cv2.imencode(self._path.suffix.lower(), picture)[1].tobytes()
         try:
             write_whole(self._path, data)
@@ -245,7 +248,7 @@ def _finish(request: Request, namer: Namer, session: _Session) -> None:
         f"cells named {summary['cells_named']}, "
         f"age {summary['age_ms_p50']} ms (95 %: {summary['age_ms_p95']} ms)"
     )
-    print(RESEARCH_USE_ONLY, flush=True)
+    print(notice(session.losses), flush=True)
 
 
 def _summary(namer: Namer, session: _Session) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from heme_edge.cli_support import note
 from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
 from heme_edge.naming import Namer
+from heme_edge.notices import notice
 from heme_edge.outputs import ResultFiles
 from heme_edge.tally import Tally
 
@@ -66,7 +67,7 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
         finally:
             namer.backend.close()
         files.finish(tally, _about(request, namer, um_per_px, counts, interrupted))
-    _summary(request, tally, counts, say)
+    _summary(request, bundle, tally, counts, say)
     if interrupted:
         raise KeyboardInterrupt
     return counts
@@ -96,6 +97,7 @@ def about_model(bundle: Bundle, backend: str) -> dict[str, Any]:
     return {
         "bundle": bundle.info.name,
         "bundle_sha256": bundle.digest,
+        "accepted_losses": list(bundle.accepted_losses),
         "backend": backend,
         "classes": {c.code: c.name for c in bundle.info.classes},
         "reject_threshold": bundle.info.reject_threshold,
@@ -103,11 +105,13 @@ def about_model(bundle: Bundle, backend: str) -> dict[str, Any]:
     }
 
 
-def _summary(request: Request, tally: Tally, counts: Counts, say: Callable[[str], None]) -> None:
+def _summary(
+    request: Request, bundle: Bundle, tally: Tally, counts: Counts, say: Callable[[str], None]
+) -> None:
     for line in differential_lines(tally):
         say(line)
     say(f"read {counts.read} / skipped {counts.skipped} / cells {counts.cells}")
-    say(f"Results: {request.out}. {RESEARCH_USE_ONLY}")
+    say(f"Results: {request.out}. {notice(bundle.accepted_losses)}")
 
 
 def differential_lines(tally: Tally, repeated: bool = False) -> Iterator[str]:

@@ -29,11 +29,13 @@ def engine(bundle: Path | None, precision: str, workspace_mib: int) -> None:
     from heme_edge.backends.tensorrt.make import Options, make_engines
     from heme_edge.backends.tensorrt.specs import KINDS
     from heme_edge.bundle import load_bundle
+    from heme_edge.notices import notice
 
     kinds = KINDS if precision == "auto" else tuple(precision.split(","))
     opened = load_bundle(bundle)
     for report in make_engines(opened, Options(kinds, workspace_mib), _say, _line):
         click.echo(_told(report))
+    click.echo(notice(opened.accepted_losses))
 
 
 def _say(text: str) -> None:

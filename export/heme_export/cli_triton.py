@@ -15,10 +15,11 @@ import click
 )  # fmt: skip
 def triton(bundle: Path, out: Path) -> None:
     """Write BUNDLE as a model repository for an NVIDIA Triton server. Never run on one."""
-    from heme_edge import RESEARCH_USE_ONLY
     from heme_edge.bundle import load_bundle
+    from heme_edge.notices import notice
     from heme_export.triton import write_repository
 
-    for name in write_repository(load_bundle(bundle), out):
+    opened = load_bundle(bundle)
+    for name in write_repository(opened, out):
         click.echo(name)
-    click.echo(f"model repository: {out}. {RESEARCH_USE_ONLY}")
+    click.echo(f"model repository: {out}. {notice(opened.accepted_losses)}")

@@ -10,10 +10,10 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.backends.tensorrt.specs import PROFILE
 from heme_edge.bundle import Bundle
 from heme_edge.errors import HemeError
+from heme_edge.notices import notice
 
 PREFIX = "heme_edge_"
 ENGINES = "/tmp/heme-edge-engines"
@@ -57,7 +57,7 @@ def write_repository(bundle: Bundle, folder: Path) -> list[str]:
     try:
         for variant in VARIANTS:
             if (variant.precision, variant.scheme) in files:
-                _write(part, variant, files[variant.precision, variant.scheme], bundle.codes)
+                _write(part, variant, files[variant.precision, variant.scheme], bundle)
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
     finally:
@@ -65,17 +65,18 @@ def write_repository(bundle: Bundle, folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def _write(part: Path, variant: Variant, file: Path, codes: tuple[str, ...]) -> None:
+def _write(part: Path, variant: Variant, file: Path, bundle: Bundle) -> None:
     folder = part / (PREFIX + variant.name)
     (folder / "1").mkdir(parents=True)
     shutil.copyfile(file, folder / "1" / "model.onnx")
-    (folder / "labels.txt").write_text("\n".join(codes) + "\n")
-    (folder / "config.pbtxt").write_text(_config(variant, len(codes)), encoding="utf-8")
+    (folder / "labels.txt").write_text("\n".join(bundle.codes) + "\n")
+    (folder / "config.pbtxt").write_text(_config(variant, bundle), encoding="utf-8")
 
 
-def _config(variant: Variant, classes: int) -> str:
+def _config(variant: Variant, bundle: Bundle) -> str:
     """``disagreement`` is one number a crop; Triton wants that as [ 1 ], reshaped to [ ]."""
-    return f"""# {RESEARCH_USE_ONLY}
+    classes = len(bundle.codes)
+    return f"""{_comment(bundle)}
 name: "{PREFIX}{variant.name}"
 backend: "onnxruntime"
 max_batch_size: {PROFILE[-1]}
@@ -87,6 +88,10 @@ output [
 instance_group [ {{ kind: {variant.kind} }} ]
 dynamic_batching {{ preferred_batch_size: {list(PROFILE[1:])} max_queue_delay_microseconds: 2000 }}
 {_tensorrt(variant.mode) if variant.mode else ""}"""
+
+
+def _comment(bundle: Bundle) -> str:
+    return "\n".join(f"# {line}" for line in notice(bundle.accepted_losses).splitlines())
 
 
 def _tensorrt(mode: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from heme_edge.backends import BACKENDS, why_not
 from heme_edge.bundle import load_bundle
-from tests.conftest import Run, draw_cell, save
+from tests.conftest import LOSS, Run, draw_cell, save, with_accepted
 
 QUICK = ("--rounds", "1", "--seconds", "0.05")
 
@@ -25,9 +25,8 @@ def small_bundle(bundle_copy: Path) -> Path:
     """fp32 and INT8 only, with an accepted loss."""
     content = json.loads((bundle_copy / "bundle.json").read_text())
     content["models"] = [m for m in content["models"] if m["precision"] in ("fp32", "int8")]
-    content["parity"]["accepted"] = ["INT8 names 2 of 130 cells otherwise; accepted."]
     (bundle_copy / "bundle.json").write_text(json.dumps(content))
-    return bundle_copy
+    return with_accepted(bundle_copy, [LOSS])
 
 
 def change_models(bundle: Path, **changes: Any) -> None:
@@ -88,7 +87,9 @@ def test_every_backend_precision_and_batch(
     assert {r["backend"] for r in found["rows"]} == set(BACKENDS)
     assert found["crops"] >= 48
     assert found["bundle_sha256"] == load_bundle(small_bundle).digest
-    for said in ("onnxruntime", "crops/s", "Research use only", "INT8 names 2 of 130 cells"):
+    assert found["accepted_losses"] == [LOSS]
+    accepted = f"Accepted at export: {LOSS}"
+    for said in ("onnxruntime", "crops/s", "Research use only", accepted):
         assert said in done.stdout
     assert found["versions"]["onnxruntime"] in done.stdout
 

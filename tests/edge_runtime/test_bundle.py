@@ -1,4 +1,3 @@
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +16,7 @@ from heme_edge.bundle import (
 )
 from heme_edge.cells import DEEPHEME_CODES
 from heme_edge.errors import BundleError
-from tests.conftest import Run
-
-
-def edit(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    content = json.loads((bundle / MANIFEST).read_text())
-    change(content)
-    (bundle / MANIFEST).write_text(json.dumps(content))
+from tests.conftest import Run, edit_manifest
 
 
 def test_default_bundle_says_what_it_is() -> None:
@@ -87,7 +80,7 @@ def test_one_changed_byte_is_one_sentence_for_the_user(
 def test_a_bundle_it_cannot_honour(
     bundle_copy: Path, change: Callable[[dict[str, Any]], None], says: str
 ) -> None:
-    edit(bundle_copy, change)
+    edit_manifest(bundle_copy, change)
     with pytest.raises(BundleError, match=says):
         load_bundle(bundle_copy)
 
@@ -115,7 +108,7 @@ def test_a_link_out_of_the_bundle_is_refused(bundle_copy: Path, tmp_path: Path) 
 def test_a_pickle_in_the_reference_is_never_loaded(bundle_copy: Path) -> None:
     np.savez(bundle_copy / "reference.npz", crops=np.array([{"a": 1}], object), probabilities=0)
     digest = sha256_of(bundle_copy / "reference.npz")
-    edit(bundle_copy, lambda c: c["files"].update({"reference.npz": digest}))
+    edit_manifest(bundle_copy, lambda c: c["files"].update({"reference.npz": digest}))
     with pytest.raises(BundleError, match=r"cannot be used: .*allow_pickle=False"):
         load_bundle(bundle_copy).reference()
 

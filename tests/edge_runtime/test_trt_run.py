@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.bundle import DEFAULT_BUNDLE
+from tests.conftest import LOSS, with_accepted
 
 pytest.importorskip("cuda.bindings", reason="cuda-bindings is for Linux on x86-64")
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc on this machine")
@@ -124,6 +126,11 @@ def test_from_the_command_to_the_backend(run: Run) -> None:
     assert after.stdout.splitlines() == ["[0, 1, 7, 70] True", "0 0 0"], after.stderr
     other = run("-c", INFER, FAKE_TRT_VERSION="10.4.0")
     assert "There is no fp32 engine of 'heme-edge default' for TensorRT 10.4.0" in other.stdout
+
+
+def test_accepted_losses_are_told(run: Run, bundle_copy: Path) -> None:
+    made = export_engine(run, str(with_accepted(bundle_copy, [LOSS])))
+    assert made.stdout.endswith(f"{RESEARCH_USE_ONLY}\nAccepted at export: {LOSS}\n"), made.stderr
 
 
 def test_a_replaced_plan_is_rebuilt_not_loaded(run: Run, tmp_path: Path) -> None:

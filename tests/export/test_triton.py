@@ -12,9 +12,11 @@ import pytest
 from click.testing import CliRunner
 from google.protobuf import text_format
 
+from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.bundle import load_bundle
 from heme_export.cli import main
 from heme_export.triton import VARIANTS, write_repository
+from tests.conftest import LOSS, with_accepted
 
 TYPES = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
 
@@ -111,6 +113,17 @@ def test_what_the_bundle_lacks_is_left_out(bundle_copy: Path, tmp_path: Path) ->
     (bundle_copy / "bundle.json").write_text(json.dumps(content))
     names = write_repository(load_bundle(bundle_copy), tmp_path / "repo")
     assert names == ["heme_edge_fp32", "heme_edge_fp32_tensorrt"]
+
+
+def test_accepted_losses_are_told(bundle_copy: Path, tmp_path: Path, schema: Any) -> None:
+    repo, said = tmp_path / "repo", f"Accepted at export: {LOSS}"
+    bundle = with_accepted(bundle_copy, [LOSS])
+    done = CliRunner().invoke(main, ["triton", str(bundle), "-o", str(repo)])
+    assert done.output.endswith(f"{RESEARCH_USE_ONLY}\n{said}\n"), done.output
+    for folder in repo.iterdir():
+        lines = (folder / "config.pbtxt").read_text().splitlines()
+        assert lines[:2] == [f"# {RESEARCH_USE_ONLY}", f"# {said}"]
+        assert read(folder, schema).name == folder.name
 
 
 def test_the_command_replaces_its_own_and_nothing_else(bundle_copy: Path, tmp_path: Path) -> None:

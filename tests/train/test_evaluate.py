@@ -20,6 +20,7 @@ from heme_train.recipe import Recipe
 from heme_train.runs import ENSEMBLE_FILE, load_run
 from heme_train.split import SPLIT_FILE, write_split
 from heme_train.wanted import NO_ROLES, OTHER_SPLIT, SPLIT_BY_IMAGE, Wanted, choose
+from tests.conftest import LOSS, with_accepted
 
 Called = tuple[int, str, str]
 
@@ -70,6 +71,19 @@ def test_the_default_bundle_on_crops(
     assert OTHER_SPLIT in err
     assert "paper's tables are not here" in err
     assert (tmp_path / "m" / "report.html").is_file()
+
+
+def test_accepted_losses_of_a_bundle_are_warnings(
+    bundle_copy: Path, drawn_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, said = with_accepted(bundle_copy, [LOSS]), f"Accepted at export: {LOSS}"
+    options = ("--data", drawn_crops, "--out", tmp_path / "m", "--code", "l2")
+    rc, out, err = call(capsys, bundle, *options)
+    assert rc == 0, err
+    assert said in json.loads(out)["warnings"]
+    assert said in err
+    for name in ("report.html", "model-card.md"):
+        assert said in (tmp_path / "m" / name).read_text()
 
 
 def test_a_run_is_measured_by_member_and_as_a_whole(

@@ -12,6 +12,7 @@ from heme_edge.backends import open_backend
 from heme_edge.backends.base import Backend, Probabilities
 from heme_edge.bundle import Bundle
 from heme_edge.crops import CROP_PX, CROP_UM_PER_PX, Image, centre_crop
+from heme_edge.notices import loss_lines
 from heme_train.answers import Answers
 from heme_train.data import FOLDS, Crop, CropSet
 from heme_train.measure import measure
@@ -67,7 +68,10 @@ def answers_of_bundle(
             "names": {c.code: c.name for c in bundle.info.classes},
         },
         notes=worsening.notes(),
-        warnings=trained_on_warnings(_hold_outs(bundle), rows),
+        warnings=(
+            *trained_on_warnings(_hold_outs(bundle), rows),
+            *loss_lines(bundle.accepted_losses),
+        ),
         **_truth(rows),
     )
 

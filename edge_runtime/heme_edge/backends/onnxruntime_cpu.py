@@ -18,7 +18,7 @@ NAME = "onnxruntime"
 SCHEMES = ("float", "u8-asymmetric")
 """On x86 only unsigned activations are fast; the symmetric files are TensorRT's."""
 DISABLED_OPTIMIZERS = {"s8-symmetric-fp16": ("WeightBiasQuantization",)}
-"""By scheme: optimisers of ONNX Runtime (seen with 1.2x) that break its graphs."""
+"""By scheme: optimisers of ONNX Runtime that break its graphs (seen in 1.32)."""
 
 
 def why_not() -> str:
@@ -35,7 +35,9 @@ class OnnxRuntimeBackend(CheckedBackend):
     than as one batch over both.
 
     A file of the scheme ``s8-symmetric-fp16`` is opened without ONNX Runtime's optimiser
-    ``WeightBiasQuantization``, which breaks Q/DQ graphs in half precision.
+    ``WeightBiasQuantization``, which breaks Q/DQ graphs in half precision: it puts biases into
+    integers with the scale of the input times that of the weights, and computes this in half
+    precision, where a small product is lost.
 
     Args:
         bundle: a verified bundle.

@@ -193,7 +193,7 @@ def _agreement(answers: Path, base: NDArray[np.float32] | None) -> dict[str, flo
 def _about(request: Request, bundle: Bundle, crops: int) -> dict[str, Any]:
     return {
         "notice": RESEARCH_USE_ONLY,
-        "accepted_losses": list(bundle.info.parity.get("accepted", [])),
+        "accepted_losses": list(bundle.accepted_losses),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "processor": processor_name(),
         "usable_processors": usable_processors(),

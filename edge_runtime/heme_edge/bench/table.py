@@ -8,6 +8,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from heme_edge.notices import loss_lines
+
 NAMES = ("backend", "precision")
 FIGURES = ("batch", "crops/s", "p50 ms", "p95 ms", "peak MiB", "same label", "max |Δp|")
 WIDTH = 100
@@ -24,8 +26,8 @@ def print_report(report: dict[str, Any]) -> None:
     for row in report["rows"]:
         if "not_run" in row:
             click.echo(f"{row['backend']} {row['precision']}: not run: {row['not_run']}")
-    for sentence in report["accepted_losses"]:
-        click.echo(sentence)
+    for line in loss_lines(report["accepted_losses"]):
+        click.echo(line)
     click.echo("Same label and |Δp|: against fp32 of ONNX Runtime on the same crops.")
     click.echo(report["notice"])
 
