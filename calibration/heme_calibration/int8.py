@@ -1,114 +1,107 @@
-"""INT8: activation ranges measured on training crops, and the u8 file made from them."""
+"""INT8 files from an fp32 file and activation ranges."""
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from heme_edge.crops import Image
-from heme_edge.errors import HemeError
-
 QUANTISED_OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool")
 """The head (Softmax, Log, Mul, ReduceSum) stays in floating point in every precision."""
+WEIGHTED_OPERATORS = ("Conv", "Gemm", "MatMul")
 
 
-@dataclass(frozen=True)
-class Ranges:
-    """What calibration used, for ``bundle.json``.
-
-    Attributes:
-        method: how the ranges were taken.
-        crops: how many crops measured them.
-        digest: SHA-256 of those crops.
-        float_layers: first convolutions that stay in floating point.
-    """
-
-    method: str
-    crops: int
-    digest: str
-    float_layers: int
-
-
-class _Reader:
-    """Feeds crops to ONNX Runtime's calibrator in batches of one size, which it asks for.
-
-    The last batch is filled up with the first crops.
-    """
-
-    def __init__(self, crops: Sequence[Image], batch: int = 32) -> None:
-        batch = min(batch, len(crops))
-        self._batches: Iterator[Image] = iter(
-            np.stack([crops[i % len(crops)] for i in range(at, at + batch)])
-            for at in range(0, len(crops), batch)
-        )
-
-    def get_next(self) -> dict[str, Any] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {"crops": batch}
-
-
-def quantise_u8(
-    fp32: Path,
-    int8: Path,
-    crops: Sequence[Image],
-    float_layers: int = 0,
-    method: str = "Percentile",
-) -> Ranges:
-    """Writes the INT8 file for CPUs: u8 asymmetric activations, s8 weights per channel.
-
-    Args:
-        fp32: ONNX file with the input ``crops``.
-        int8: where to write.
-        crops: uint8 ``[96, 96, 3]`` crops of training groups, classes drawn equally.
-        float_layers: so many first convolutions stay in floating point. The first ones see few
-            channels of very different range, and are the first to lose by eight bits.
-        method: ``MinMax``, ``Percentile`` or ``Entropy`` of ONNX Runtime.
-
-    Raises:
-        HemeError: fewer than 16 crops.
-    """
-    if len(crops) < 16:
-        raise HemeError(f"INT8 calibration needs at least 16 crops, not {len(crops)}.")
-    from onnxruntime import quantization as q
+def prepare(fp32: Path, prepared: Path) -> None:
+    """Writes the file that is quantised: constants folded, shapes inferred, names kept."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
-        q.quantize_static(
-            str(prepared),
-            str(int8),
-            _Reader(crops),
-            quant_format=q.QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTISED_OPERATORS),
-            nodes_to_exclude=_floating_point_nodes(prepared, float_layers),
-            per_channel=True,
-            activation_type=q.QuantType.QUInt8,
-            weight_type=q.QuantType.QInt8,
-            calibrate_method=getattr(q.CalibrationMethod, method),
-            extra_options={
-                # Eight bits are for what enters a layer. What leaves a convolution is clipped
-                # first (ReLU6): put into eight bits before that, most of them go to values the
-                # clip takes away.
-                "OpTypesToExcludeOutputQuantization": list(QUANTISED_OPERATORS),
-                **({"CalibPercentile": 99.99} if method == "Percentile" else {}),
-            },
-        )
-    digest = hashlib.sha256(b"".join(c.tobytes() for c in crops)).hexdigest()
-    return Ranges(method, len(crops), digest, float_layers)
+    quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
 
 
-def _floating_point_nodes(model: Path, layers: int) -> list[str]:
-    """Everything before convolution number ``layers``, and the head after the last product."""
+def load_prepared(fp32: Path) -> Any:
+    """``prepare`` as an ``onnx.ModelProto``."""
     import onnx
 
-    nodes = list(onnx.load(model).graph.node)
-    weighted = [i for i, n in enumerate(nodes) if n.op_type in ("Conv", "Gemm", "MatMul")]
-    first, last = weighted[layers], weighted[-1]
-    return [n.name for i, n in enumerate(nodes) if i < first or i > last]
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(fp32, Path(folder) / "prepared.onnx")
+        return onnx.load(Path(folder) / "prepared.onnx")
+
+
+def layers(model: Any) -> list[str]:
+    """Names of the nodes with weights, from the crops to the classifier."""
+    return [n.name for n in model.graph.node if n.op_type in WEIGHTED_OPERATORS]
+
+
+def depths(model: Any) -> dict[str, int]:
+    """The nodes between first and last layer of each member, by name.
+
+    Returns:
+        for each how many layers lie on the longest way to it, itself counted. Preprocessing and
+        head, which no layer comes before or after, are not in it.
+    """
+    nodes = list(model.graph.node)
+    depth: dict[str, int] = {}
+    for node in nodes:
+        here = max((depth.get(name, 0) for name in node.input), default=0)
+        depth.update(dict.fromkeys(node.output, here + (node.op_type in WEIGHTED_OPERATORS)))
+    needed: set[str] = set()
+    inside = {}
+    for node in reversed(nodes):
+        if node.op_type in WEIGHTED_OPERATORS or needed & set(node.output):
+            needed.update(node.input)
+            inside[node.name] = depth[node.output[0]]
+    return {n.name: inside[n.name] for n in nodes if inside.get(n.name)}
+
+
+def quantise(
+    model: Any,
+    int8: Path,
+    bounds: Mapping[str, tuple[float, float]],
+    scheme: str,
+    float_layers: Collection[str] = (),
+) -> None:
+    """Writes an INT8 file: s8 weights per channel, Q/DQ where something enters a layer.
+
+    Args:
+        model: of ``load_prepared``; for ``s8-symmetric-fp16`` its half-precision form. It is
+            changed.
+        int8: where to write.
+        bounds: range of each activation.
+        scheme: ``u8-asymmetric`` for CPUs; ``s8-symmetric`` for TensorRT, which wants signed
+            symmetric activations and no quantised bias; ``s8-symmetric-fp16`` for TensorRT 10
+            and later, where what is not quantised is half precision.
+        float_layers: names of nodes that are not quantised, besides preprocessing and head.
+    """
+    from onnxruntime.quantization import QDQQuantizer, QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+
+    inside = depths(model).keys() - set(float_layers)
+    unsigned = scheme == "u8-asymmetric"
+    number = np.float16 if scheme == "s8-symmetric-fp16" else np.float32
+    quantiser = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8 if unsigned else QuantType.QInt8,
+        tensors_range=TensorsData(
+            CalibrationMethod.MinMax,
+            {name: (number(low), number(high)) for name, (low, high) in bounds.items()},
+        ),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[n.name for n in model.graph.node if n.name not in inside],
+        op_types_to_quantize=list(QUANTISED_OPERATORS),
+        extra_options={
+            "ActivationSymmetric": not unsigned,
+            "QuantizeBias": unsigned,
+            # Eight bits are for what enters a layer. What leaves a convolution is clipped first
+            # (ReLU6): put into eight bits before that, most of them go to values the clip takes
+            # away.
+            "OpTypesToExcludeOutputQuantization": list(QUANTISED_OPERATORS),
+        },
+    )
+    quantiser.quantize_model()
+    quantiser.model.save_model_to_file(str(int8))

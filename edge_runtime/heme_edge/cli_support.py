@@ -34,7 +34,7 @@ class HemeGroup(click.Group):
     """A click group whose users never see a traceback for a mistake of theirs."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the command; exits 2 after a ``HemeError``, 130 after Ctrl-C."""
+        """Runs the command; exits 2 (or as it says) after a ``HemeError``, 130 after Ctrl-C."""
         if kwargs.get("standalone_mode") is False:
             return super().main(*args, **kwargs)
         try:
@@ -78,11 +78,11 @@ def note(text: str) -> None:
 
 
 def show_error(error: HemeError) -> int:
-    """Prints the sentence and the hint on stderr; returns the exit code 2."""
+    """Prints the sentence and the hint on stderr; returns the exit code."""
     click.echo(f"Error: {error.message}", err=True)
     if error.hint:
         click.echo(f"Try: {error.hint}", err=True)
-    return EXIT_UNUSABLE
+    return error.exit_code
 
 
 def _default_crops() -> Path | None:

@@ -14,6 +14,9 @@ class HemeError(Exception):
         hint: the next command or step to try; may be empty.
     """
 
+    exit_code = 2
+    """Of the command that ends with it."""
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message

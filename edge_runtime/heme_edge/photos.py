@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -39,6 +40,11 @@ def find_photos(folder: Path) -> list[Path]:
         and path.is_file()
     ]
     return sorted(found, key=natural_key)
+
+
+def byte_hash(data: bytes) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of an encoded picture."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def read_photo(path: Path) -> Image:

@@ -1,71 +1,35 @@
-"""A training run becomes a verified bundle: fitted, exported, quantised, measured, described."""
+"""A training run becomes a verified bundle: fitted, exported, proved, described."""
 
 from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from heme_calibration import confidence
-from heme_calibration.int8 import Ranges, quantise_u8
+from heme_calibration.crops import is_refused
 from heme_edge import __version__
-from heme_edge.bundle import (
-    CARD,
-    CONFUSION,
-    REFERENCE,
-    Bundle,
-    BundleClass,
-    BundleInfo,
-    ModelFile,
-    write_bundle,
-)
-from heme_edge.cells import DEEPHEME_CODES, cell_class
-from heme_edge.crops import Image
+from heme_edge.bundle import Bundle, BundleClass, BundleInfo, write_bundle
+from heme_edge.cells import cell_class
 from heme_edge.errors import HemeError
 from heme_export import card
-from heme_export.graph import OPSET, export_onnx
-from heme_export.measured import measure, open_model, parity, write_confusion
-from heme_export.reference import simulated_crops
-from heme_train.data import CONFIDENCE, TEST, Crop, CropSet, draw_weights
-from heme_train.evaluate import crop_image, predict
+from heme_export.fill import Options, Rows, fill
+from heme_export.graph import ensemble_module, export_onnx
+from heme_export.precisions import FP32, files_of
+from heme_train.bundled import load_bundled
+from heme_train.data import CONFIDENCE, TEST, Crop, CropSet
+from heme_train.evaluate import crop_image, hold_outs_of
+from heme_train.models import create_network, preprocessing
 from heme_train.runs import Run, crops_of, load_run
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-FP32_TOLERANCE = 1e-3
-INT8_FLOOR = 0.02
-INT8_AGREEMENT = 0.99
-"""Share of the ``confidence`` crops on which INT8 must name what fp32 names."""
-MOST_FLOAT_LAYERS = 4
 NAMES = {"E4": "eosinophil"}
 """The bundle's own name where the images of a class are broader than the code's name."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What ``heme-export bundle`` was asked for.
-
-    Attributes:
-        name: of the bundle.
-        precisions: ``fp32`` and optionally ``int8``.
-        calibration_crops: how many fold crops measure the INT8 ranges.
-        external: labelled crops of laboratories not trained on, or None.
-        evidence: ``{title: metrics.json}`` of other measurements for the model card.
-    """
-
-    name: str
-    precisions: tuple[str, ...] = ("fp32", "int8")
-    calibration_crops: int = 512
-    seed: int = 0
-    external: CropSet | None = None
-    evidence: dict[str, dict[str, Any]] | None = None
 
 
 def make_bundle(
@@ -76,6 +40,7 @@ def make_bundle(
 
     Raises:
         HemeError: as ``bundle_of_run``, or the run is unfinished.
+        ParityError: as ``bundle_of_run``.
     """
     return bundle_of_run(load_run(run_path), crops_of(run_path, crops), folder, options, say)
 
@@ -93,10 +58,11 @@ def bundle_of_run(
     Raises:
         HemeError: the crops are of another split than its own, or a precision is unknown or
             fp32 is missing.
+        ParityError: a file does not say what the networks say; nothing is written.
     """
-    models = _models(options)
-    rows = _rows(run.codes, run.content, crops, options)
-    temperature, threshold = _confidence(run, crops, rows[CONFIDENCE])
+    models = files_of(options.precisions)
+    rows = _rows(run.codes, run.content, run.hold_outs, crops, options)
+    temperature, threshold = _confidence(run, crops, rows.judges)
     say(f"temperature {temperature:.3f}, reject threshold {threshold:.3f}")
     info = BundleInfo(
         name=options.name,
@@ -109,8 +75,9 @@ def bundle_of_run(
         training_data=card.training_data(run.content["training_images"]),
     )
     with _work_folder(folder) as work:
-        export_onnx(run, info.temperature, work / "fp32.onnx")
-        info = _fill(work, crops, rows, info, options, say)
+        export_onnx(run, info.temperature, work / FP32)
+        module = ensemble_module(run, info.temperature)
+        info = fill(work, crops, rows, info, options, module, say)
         return write_bundle(folder, info, lambda part: _copy(work, part))
 
 
@@ -120,20 +87,23 @@ def requantise(
 ) -> Bundle:  # fmt: skip
     """A bundle from another one's fp32 file: INT8 made and everything measured anew.
 
-    For who has a bundle but not its training run. Temperature and reject threshold stay.
+    For who has a bundle but not its training run. Temperature and reject threshold stay. What
+    the files are certified against is the torch network, its weights taken from the fp32 file;
+    for a bundle of several networks, the fp32 file itself.
 
     Raises:
         HemeError: the crops are of another split than the one the network was trained on, or a
             precision is unknown or fp32 is missing.
+        ParityError: a file does not say what the network says; nothing is written.
     """
-    models = _models(options)
-    rows = _rows(source.codes, source.info.provenance, crops, options)
+    info = replace(source.info, name=options.name, models=files_of(options.precisions))
+    rows = _rows(source.codes, info.provenance, hold_outs_of(source), crops, options)
+    run = _run_of(source)
+    module = ensemble_module(run, info.temperature) if run else None
     with _work_folder(folder) as work:
         fp32 = source.model("fp32", ("float",)).file
-        shutil.copyfile(source.path / fp32, work / "fp32.onnx")
-        info = _fill(
-            work, crops, rows, replace(source.info, name=options.name, models=models), options, say
-        )
+        shutil.copyfile(source.path / fp32, work / FP32)
+        info = fill(work, crops, rows, info, options, module, say)
         return write_bundle(folder, info, lambda part: _copy(work, part))
 
 
@@ -155,8 +125,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _rows(
-    codes: tuple[str, ...], trained: dict[str, Any], crops: CropSet, options: Options
-) -> dict[str, list[Crop]]:
+    codes: tuple[str, ...], trained: dict[str, Any], hold_outs: Sequence[str], crops: CropSet,
+    options: Options,
+) -> Rows:  # fmt: skip
     """Rows by use; ``trained`` is a ``run.json``, or the provenance a bundle keeps of one."""
     sources = trained["recipe"]["sources"]
     if crops.digest() != trained["crops_sha256"]:
@@ -164,17 +135,22 @@ def _rows(
             "The crops are not those the run was split on.",
             "Give the --data of heme-train fit (for a bundle also --split RUN/split.csv)",
         )
-    folds = [f"fold{i}" for i in range(5)]
     for role in (CONFIDENCE, TEST):
         if not crops.select([role], sources, codes):
             raise HemeError(f"There are no crops of role {role}.", "Give the split those roles")
-    if "int8" in options.precisions and not crops.select(folds, sources, codes):
-        raise HemeError("There are no crops of a fold to measure INT8 on.", "--precision fp32")
-    return {
-        "folds": crops.select(folds, sources, codes),
-        CONFIDENCE: crops.select([CONFIDENCE], sources, codes),
-        TEST: crops.select([TEST], sources, codes),
-    }
+    roles = {c.role for c in crops.crops}
+    folds = crops.select({r for r in roles if not is_refused(r, hold_outs)}, sources, codes)
+    if "int8" in options.precisions and not (folds or options.calibration_folder or options.ranges):
+        raise HemeError(
+            "There are no crops of a fold to measure INT8 on.",
+            "--calibration-crops DIR, or --precision fp32",
+        )
+    return Rows(
+        folds,
+        crops.select([CONFIDENCE], sources, codes),
+        crops.select([TEST], sources, codes),
+        [c for c in crops.crops if is_refused(c.role, hold_outs)],
+    )
 
 
 def _classes(run: Run) -> tuple[BundleClass, ...]:
@@ -184,19 +160,6 @@ def _classes(run: Run) -> tuple[BundleClass, ...]:
         BundleClass(code, names.get(code, cell_class(code).name), shares[code])
         for code in run.codes
     )
-
-
-def _models(options: Options) -> tuple[ModelFile, ...]:
-    if "fp32" not in options.precisions:
-        raise HemeError("A bundle needs fp32, which every check is against.", "--precision fp32,…")
-    return tuple(_model(p, FP32_TOLERANCE) for p in options.precisions)
-
-
-def _model(precision: str, tolerance: float) -> ModelFile:
-    scheme = {"fp32": "float", "int8": "u8-asymmetric"}.get(precision)
-    if scheme is None:
-        raise HemeError(f"Precision '{precision}' cannot be exported yet.", "--precision fp32,int8")
-    return ModelFile(f"{precision}.onnx", precision, scheme, OPSET, tolerance)
 
 
 def _provenance(run: Run) -> dict[str, Any]:
@@ -213,6 +176,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "crops_sha256": run.content["crops_sha256"],
         "extra_sha256": run.content["extra_sha256"],
         "members": len(run.networks),
+        "hold_outs": list(run.hold_outs),
     }
 
 
@@ -226,63 +190,15 @@ def _confidence(run: Run, crops: CropSet, rows: list[Crop]) -> tuple[float, floa
     return found["temperature"], found["reject_threshold"]
 
 
-def _fill(
-    folder: Path, crops: CropSet, rows: dict[str, list[Crop]], info: BundleInfo,
-    options: Options, say: Callable[[str], None],
-) -> BundleInfo:  # fmt: skip
-    """All files but bundle.json from fp32.onnx; returns ``info`` with tables and tolerances."""
-    if "int8" in options.precisions:
-        ranges, agreement = _quantise(folder, info, crops, rows, options)
-        say(f"int8 with {ranges.float_layers} float layers agrees on {agreement:.3f}")
-        info = replace(info, calibration=asdict(ranges) | {"confidence_agreement": agreement})
-    reference = simulated_crops(options.seed)
-    expected = open_model(folder, info, "fp32").infer(reference)[0]
-    np.savez_compressed(folder / REFERENCE, crops=reference, probabilities=expected)
-    info = replace(
-        info, models=tuple(_tolerance(folder, info, m, reference, expected) for m in info.models)
-    )
-    tables = {}
-    for precision in options.precisions:
-        say(f"measuring {precision} on {len(rows[TEST])} test crops")
-        tables[precision] = measure(folder, info, precision, crops, rows[TEST], options.external)
-    info = replace(info, accuracy={p: t.table for p, t in tables.items()}, parity=parity(tables))
-    write_confusion(folder / CONFUSION, tables["fp32"], rows[TEST], info)
-    (folder / CARD).write_text(card.render(info, options.evidence or {}, _never_shown(info)))
-    return info
-
-
-def _never_shown(info: BundleInfo) -> list[str]:
-    shown = {c.code for c in info.classes}
-    return [code for code in DEEPHEME_CODES if code not in shown]
-
-
-def _quantise(
-    folder: Path, info: BundleInfo, crops: CropSet, rows: dict[str, list[Crop]], options: Options
-) -> tuple[Ranges, float]:
-    """The INT8 file with the fewest float layers that says what fp32 says on ``confidence``."""
-    folds, judges = rows["folds"], rows[CONFIDENCE]
-    rng = np.random.default_rng(options.seed)
-    chosen = rng.choice(len(folds), options.calibration_crops, p=draw_weights(folds))
-    images = [crop_image(crops, folds[i]) for i in chosen]
-    expected = predict(open_model(folder, info, "fp32"), crops, judges).argmax(1)
-    for layers in range(MOST_FLOAT_LAYERS + 1):
-        ranges = quantise_u8(folder / "fp32.onnx", folder / "int8.onnx", images, layers)
-        got = predict(open_model(folder, info, "int8"), crops, judges).argmax(1)
-        agreement = float((got == expected).mean())
-        if agreement >= INT8_AGREEMENT:
-            break
-    return ranges, agreement
-
-
-def _tolerance(
-    folder: Path,
-    info: BundleInfo,
-    model: ModelFile,
-    reference: Image,
-    expected: NDArray[np.float32],
-) -> ModelFile:
-    """fp32 must hold to 1e-3; INT8 to twice what it differs where it was made, or 0.02."""
-    if model.precision == "fp32":
-        return model
-    got = open_model(folder, info, model.precision).infer(reference)[0]
-    return replace(model, tolerance=max(INT8_FLOOR, 2 * float(np.abs(got - expected).mean())))
+def _run_of(source: Bundle) -> Run | None:
+    """The torch network of a bundle; None where it has several or another kind of network."""
+    about = source.info.provenance
+    recipe = about["recipe"]
+    try:
+        network = create_network(recipe["network"], len(source.codes), "none")
+        load_bundled(network, source.path)
+    except HemeError:
+        return None
+    prepare = preprocessing(about["mean"], about["std"], recipe.get("standardise", False))
+    one = ("bundle",)
+    return Run(source.codes, (network.eval(),), one, one, prepare, source.info.head, about)

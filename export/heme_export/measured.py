@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heme_edge.backends.onnxruntime_cpu import OnnxRuntimeBackend
-from heme_edge.bundle import Bundle, BundleInfo
+from heme_edge.bundle import BundleInfo, ModelFile
+from heme_export.precisions import open_file
 from heme_train.data import Crop, CropSet
 from heme_train.evaluate import predict
 from heme_train.metrics import confusion_matrix, summarise
-
-
-def open_model(folder: Path, info: BundleInfo, precision: str) -> OnnxRuntimeBackend:
-    """A file of a bundle that is being made, before its manifest is written."""
-    return OnnxRuntimeBackend(Bundle(folder, info, ""), precision)
 
 
 @dataclass(frozen=True)
@@ -36,12 +31,12 @@ class Measured:
 
 
 def measure(
-    folder: Path, info: BundleInfo, precision: str, crops: CropSet, rows: list[Crop],
+    folder: Path, info: BundleInfo, model: ModelFile, crops: CropSet, rows: list[Crop],
     external: CropSet | None,
 ) -> Measured:  # fmt: skip
-    """One precision on the test crops, and on those of another laboratory if there are any."""
+    """One file on the test crops, and on those of another laboratory if there are any."""
     codes = [c.code for c in info.classes]
-    backend = open_model(folder, info, precision)
+    backend = open_file(folder, info, model)
     probabilities = predict(backend, crops, rows)
     table = {"test": summarise(probabilities, [c.code for c in rows], codes)}
     if external is not None:
@@ -49,25 +44,6 @@ def measure(
         table["external"] = summarise(outside, [c.code for c in external.crops], codes)
     backend.close()
     return Measured(table, probabilities)
-
-
-def parity(tables: dict[str, Measured]) -> dict[str, Any]:
-    """Each precision against fp32 on the test crops."""
-    base = tables["fp32"].probabilities
-    result = {}
-    for precision, measured in tables.items():
-        if precision == "fp32":
-            continue
-        difference = np.abs(measured.probabilities - base)
-        same = measured.probabilities.argmax(1) == base.argmax(1)
-        result[precision] = {
-            "against": "fp32",
-            "crops": len(base),
-            "label_agreement": float(same.mean()),
-            "max_difference": float(difference.max()),
-            "mean_difference": float(difference.mean()),
-        }
-    return result
 
 
 def write_confusion(path: Path, measured: Measured, rows: list[Crop], info: BundleInfo) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from heme_edge.crops import Image
 from heme_edge.errors import HemeError
+from heme_edge.photos import byte_hash as byte_hash
 from heme_edge.photos import decode_photo
 
 FOLDS = ("fold0", "fold1", "fold2", "fold3", "fold4")
@@ -141,11 +142,6 @@ class CropSet:
             digest.update("\t".join((c.file, c.code, c.group, c.source, c.role)).encode())
             digest.update(b"\n")
         return digest.hexdigest()
-
-
-def byte_hash(data: bytes) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of an encoded picture."""
-    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def open_crops(path: Path, group_pattern: str | None = None) -> CropSet:

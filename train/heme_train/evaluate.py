@@ -69,7 +69,7 @@ def answers_of_bundle(
         },
         notes=worsening.notes(),
         warnings=(
-            *trained_on_warnings(_hold_outs(bundle), rows),
+            *trained_on_warnings(hold_outs_of(bundle), rows),
             *loss_lines(bundle.accepted_losses),
         ),
         **_truth(rows),
@@ -110,9 +110,11 @@ def trained_on_warnings(hold_outs: Sequence[str], rows: Sequence[Crop]) -> tuple
     return (TRAINED_ON.format(roles=", ".join(trained)),) if trained else ()
 
 
-def _hold_outs(bundle: Bundle) -> tuple[str, ...]:
-    """What a bundle of one network held out; an ensemble as a whole holds out nothing."""
+def hold_outs_of(bundle: Bundle) -> tuple[str, ...]:
+    """Which fold each network of a bundle held out, or ``none``."""
     provenance = bundle.info.provenance
+    if "hold_outs" in provenance:
+        return tuple(map(str, provenance["hold_outs"]))
     one = provenance.get("members", 1) == 1
     return (str(provenance.get("recipe", {}).get("hold_out", "none")) if one else "none",)
 
