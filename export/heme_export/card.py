@@ -103,7 +103,9 @@ def _class_table(info: BundleInfo) -> str:
 
 def _limits(info: BundleInfo, never_shown: list[str]) -> str:
     """Which classes it cannot name, and what is known of the breadth of those it can."""
-    missing = ", ".join(f"{code} ({cell_class(code).name})" for code in never_shown) or "none"
+    if not never_shown:
+        return "It names every class of the vocabulary."
+    missing = ", ".join(f"{code} ({cell_class(code).name})" for code in never_shown)
     never = "Never shown, so never named" if info.training_data else "Never named"
     text = f"**{never}:** {missing}.\n\nA cell of such a class gets the name of another one."
     if info.training_data and {"ER", "PL", "M3"} <= {c.code for c in info.classes}:

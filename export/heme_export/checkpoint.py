@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,12 +64,11 @@ def read_codes(given: str) -> tuple[str, ...]:
     Raises:
         HemeError: it is neither.
     """
-    if "," in given:
-        return tuple(re.split(r"[\s,]+", given.strip(" ,")))
     try:
-        return tuple(Path(given).read_text(encoding="utf-8-sig").replace(",", " ").split())
+        text = given if "," in given else Path(given).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise HemeError(f"'{given}' is no list of classes.", CLASSES_HINT) from error
+    return tuple(text.replace(",", " ").split())
 
 
 def _check(path: Path, head: str, crops: CropSet) -> None:
@@ -134,8 +132,6 @@ def _recipe(path: Path, network: str, head: str) -> dict[str, Any]:
         "weights": path.name,
         "weights_sha256": sha256_of(path),
         "head": head,
-        "hold_out": "none",
         "sources": [],
-        "norm": "batch",
         "standardise": False,
     }

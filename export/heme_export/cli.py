@@ -28,7 +28,7 @@ main.add_command(triton)
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
 @data_option
-@click.option("--name", help="Name of the bundle [default: the run's or bundle's].")
+@click.option("--name", help="Name of the bundle [default: that of RUN].")
 @click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="split.csv of the crops, where RUN is a bundle or a checkpoint.")  # fmt: skip
 @click.option("--precision", default="fp32,int8", show_default=True, help="Comma-separated.")

@@ -117,7 +117,7 @@ def _unlike(path: Path, key: str, there: Tensor | None, wanted: Tensor, in_last:
     if in_last and there is not None and there.dim() == wanted.dim() and same_inputs:
         return HemeError(
             f"'{path}' names {len(there)} classes, not {len(wanted)}: '{key}' {what}.",
-            "Every class of its last layer, in order; network deepheme for DeepHeme's "
+            "Every class of its last layer, in order; or network deepheme, for DeepHeme's "
             "published head",
         )
     return HemeError(f"'{path}' holds the weights of another network: '{key}' {what}.")
