@@ -9,11 +9,9 @@ OpenVINO INT8 take turns at a batch of 32 in one process. Prints one JSON object
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,7 +22,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from heme_calibration.int8 import quantise_u8
+from heme_calibration.int8 import load_prepared, quantise
+from heme_calibration.ranges import measure_ranges
 from heme_edge.backends.base import Backend
 from heme_edge.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from heme_edge.backends.openvino_cpu import OpenVinoBackend
@@ -98,7 +97,7 @@ def random_run(members: int, crops: Image) -> Run:
 
 
 def _crops() -> Image:
-    """64 crops: two batches of 32, as ONNX Runtime's calibrator wants batches of one size."""
+    """64 crops: those that are drawn, and then their mirror images."""
     drawn = simulated_crops(0, 2 * BATCH)
     return np.concatenate([drawn, drawn[:, :, ::-1]])[: 2 * BATCH]
 
@@ -116,9 +115,9 @@ def _bundle(run: Run, temperature: float, crops: Image, folder: Path) -> Bundle:
 
 
 def _quantise(folder: Path, crops: Image) -> None:
-    """The calibrator prints how it goes on; stdout is for the figures."""
-    with contextlib.redirect_stdout(sys.stderr):
-        quantise_u8(folder / "fp32.onnx", folder / "int8.onnx", list(crops))
+    ranges = measure_ranges(folder / "fp32.onnx", crops, ("Percentile",))
+    prepared = load_prepared(folder / "fp32.onnx")
+    quantise(prepared, folder / "int8.onnx", ranges.bounds["Percentile"], "u8-asymmetric")
 
 
 def _answers(

@@ -1,22 +1,15 @@
-"""Which layers stay in floating point, and which ranges are taken: by measured agreement."""
+"""How many layers stay in floating point: by measured agreement."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 Probabilities = NDArray[np.float32]
-Write = Callable[[frozenset[str]], Path]
-"""Writes a file in which the named layers stay in floating point, and says where it is."""
-Judge = Callable[[Path, int], Probabilities]
-"""What a file says of the first crops of role ``confidence``, so many of them."""
-
-RANKING_CROPS = 256
-STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+STEPS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 
 
 @dataclass(frozen=True)
@@ -33,15 +26,6 @@ class Difference:
     mean: float
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A file's float layers, what was measured with them, and the ranking if there was one."""
-
-    float_layers: tuple[str, ...]
-    probabilities: Probabilities
-    ranking: tuple[str, ...] = ()
-
-
 def difference(probabilities: Probabilities, expected: Probabilities) -> Difference:
     """How far ``probabilities`` are from ``expected``."""
     gap = np.abs(probabilities - expected)
@@ -50,48 +34,24 @@ def difference(probabilities: Probabilities, expected: Probabilities) -> Differe
 
 
 def fewest_float_layers(
-    layers: Sequence[str],
-    write: Write,
-    judge: Judge,
-    expected: Probabilities,
-    holds: Callable[[Probabilities], bool],
-    ranking: Sequence[str] = (),
-) -> Choice:
-    """Gives the most sensitive layers back to floating point until the file holds.
+    most: int, said: Callable[[int], Probabilities], holds: Callable[[Probabilities], bool]
+) -> tuple[int, Probabilities]:
+    """Gives the first layers back to floating point, more and more, until the file holds.
+
+    They are the most sensitive: they see few channels of very different range, and what they
+    lose all others multiply. Sensitive layers picked out here and there agree no better and cost
+    more in changes of format than the others gain, see ``docs/decisions.md``.
 
     Args:
-        layers: names of all layers, from the crops to the classifier.
-        write: makes the file.
-        judge: runs it.
-        expected: what the fp32 file says, ``[N, C]``.
-        holds: whether what the file says is near enough.
-        ranking: layers by sensitivity where it is known; else it is measured when needed.
+        most: how many at most.
+        said: makes the file with so many float layers and runs it on the judging crops.
+        holds: whether what it says is near enough.
 
     Returns:
-        the first that holds; with every layer in floating point, what there is.
+        how many it took, and what the file says then; ``most`` where nothing holds.
     """
-    for wanted in (0, *STEPS, len(layers)):
-        if wanted and not ranking:
-            ranking = rank(layers, write, judge, expected)
-        chosen = tuple(ranking[:wanted])
-        probabilities = judge(write(frozenset(chosen)), len(expected))
-        if holds(probabilities) or wanted >= len(layers):
+    for wanted in (*(step for step in STEPS if step < most), most):
+        probabilities = said(wanted)
+        if holds(probabilities):
             break
-    return Choice(chosen, probabilities, tuple(ranking))
-
-
-def rank(
-    layers: Sequence[str], write: Write, judge: Judge, expected: Probabilities
-) -> tuple[str, ...]:
-    """Layers by what each of them loses alone, all others in floating point; the worst first."""
-    few = expected[:RANKING_CROPS]
-    lost = {
-        layer: difference(judge(write(others), len(few)), few).mean
-        for layer, others in _one_by_one(layers)
-    }
-    return tuple(sorted(layers, key=lambda layer: -lost[layer]))
-
-
-def _one_by_one(layers: Sequence[str]) -> Iterator[tuple[str, frozenset[str]]]:
-    for layer in layers:
-        yield layer, frozenset(layers) - {layer}
+    return wanted, probabilities

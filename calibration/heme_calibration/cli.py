@@ -6,13 +6,52 @@ from pathlib import Path
 
 import click
 
-from heme_edge.cli_support import HemeGroup
+from heme_calibration.ranges import METHODS
+from heme_edge.cli_support import HemeGroup, note
 
 
 @click.group(cls=HemeGroup)
 @click.version_option(package_name="heme-edge")
 def main() -> None:
     """Measure confidence and INT8 ranges. Research use only."""
+
+
+method_option = click.option(
+    "--method", type=click.Choice(METHODS), multiple=True,
+    help="How INT8 ranges are taken. Repeatable; the one that agrees best is used [default: all].",
+)  # fmt: skip
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--crops", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              required=True, metavar="DIR",
+              help="Folder of crops, best with a sub-folder for each class.")  # fmt: skip
+@click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="split.csv of the training run: its test, confidence and validation crops "
+              "are refused.")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+              help="File for the ranges; heme-export bundle --ranges takes it.")  # fmt: skip
+@click.option("--count", type=click.IntRange(16), default=512, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@method_option
+def int8(
+    bundle: Path, crops: Path, split: Path | None, out: Path, count: int, seed: int,
+    method: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Measure the INT8 ranges of BUNDLE's network on a folder of crops."""
+    from heme_calibration.crops import folder_crops, hold_outs_of, refused_hashes
+    from heme_calibration.ranges import measure_ranges, save_ranges
+    from heme_edge.bundle import load_bundle
+
+    opened = load_bundle(bundle)
+    refused = refused_hashes(split, hold_outs_of(opened)) if split else set()
+    drawn = folder_crops(crops, count, refused, seed, note)
+    fp32 = opened.path / opened.model("fp32", ("float",)).file
+    ranges = measure_ranges(fp32, drawn, method or METHODS)
+    save_ranges(ranges, out)
+    click.echo(f"{out}: ranges of {len(next(iter(ranges.bounds.values())))} tensors on "
+               f"{ranges.crops} crops, by {', '.join(ranges.bounds)}")  # fmt: skip
 
 
 @main.command()

@@ -9,12 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
+from heme_edge.bundle import Bundle
 from heme_edge.crops import CROP_UM_PER_PX, Image, centre_crop
 from heme_edge.errors import HemeError, PhotoError
 from heme_edge.photos import byte_hash, decode_photo, find_photos
 
 FOLDS = "fold"
 """What the roles begin with whose crops may be trained on, and so calibrated on."""
+
+
+def hold_outs_of(bundle: Bundle) -> tuple[str, ...]:
+    """Which fold each network of a bundle held out, or ``none``."""
+    provenance = bundle.info.provenance
+    if "hold_outs" in provenance:
+        return tuple(map(str, provenance["hold_outs"]))
+    one = provenance.get("members", 1) == 1
+    return (str(provenance.get("recipe", {}).get("hold_out", "none")) if one else "none",)
 
 
 def is_refused(role: str, hold_outs: Sequence[str]) -> bool:

@@ -30,11 +30,6 @@ def load_prepared(fp32: Path) -> Any:
         return onnx.load(Path(folder) / "prepared.onnx")
 
 
-def layers(model: Any) -> list[str]:
-    """Names of the nodes with weights, from the crops to the classifier."""
-    return [n.name for n in model.graph.node if n.op_type in WEIGHTED_OPERATORS]
-
-
 def depths(model: Any) -> dict[str, int]:
     """The nodes between first and last layer of each member, by name.
 
@@ -61,7 +56,7 @@ def quantise(
     int8: Path,
     bounds: Mapping[str, tuple[float, float]],
     scheme: str,
-    float_layers: Collection[str] = (),
+    float_nodes: Collection[str] = (),
 ) -> None:
     """Writes an INT8 file: s8 weights per channel, Q/DQ where something enters a layer.
 
@@ -73,12 +68,12 @@ def quantise(
         scheme: ``u8-asymmetric`` for CPUs; ``s8-symmetric`` for TensorRT, which wants signed
             symmetric activations and no quantised bias; ``s8-symmetric-fp16`` for TensorRT 10
             and later, where what is not quantised is half precision.
-        float_layers: names of nodes that are not quantised, besides preprocessing and head.
+        float_nodes: names of nodes that are not quantised, besides preprocessing and head.
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
-    inside = depths(model).keys() - set(float_layers)
+    inside = depths(model).keys() - set(float_nodes)
     unsigned = scheme == "u8-asymmetric"
     number = np.float16 if scheme == "s8-symmetric-fp16" else np.float32
     quantiser = QDQQuantizer(

@@ -1,4 +1,4 @@
-"""How far each activation of a network goes on real crops: the ranges INT8 is made from."""
+"""What INT8 is made from: how far each activation of a network goes on real crops, and shifts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from heme_calibration.int8 import QUANTISED_OPERATORS, prepare
+from heme_calibration.int8 import QUANTISED_OPERATORS, load_prepared, prepare
+from heme_calibration.shifts import ShiftMeter, Shifts
 from heme_edge.bundle import sha256_of
 from heme_edge.crops import Image
 from heme_edge.errors import HemeError
@@ -41,12 +42,14 @@ class Ranges:
         crops: how many crops measured them.
         crops_sha256: of their pixels, in order.
         bounds: by method.
+        shifts: of each layer's channels by the rounding of its weights.
     """
 
     model_sha256: str
     crops: int
     crops_sha256: str
     bounds: dict[str, Bounds]
+    shifts: Shifts
 
 
 def measure_ranges(
@@ -76,7 +79,9 @@ def measure_ranges(
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"symmetric": False, "num_bins": BINS, "percentile": PERCENTILE},
         )
+        meter = ShiftMeter(load_prepared(fp32))
         for batch in _batches(crops):
+            meter.add(batch)
             count += len(batch)
             digest.update(batch.tobytes())
             calibrator.collect_data(_Reader(batch))
@@ -86,7 +91,7 @@ def measure_ranges(
                 "A few hundred, of every class",
             )
         bounds = {method: _bounds(calibrator.collector, method) for method in methods}
-    return Ranges(sha256_of(fp32), count, digest.hexdigest(), bounds)
+    return Ranges(sha256_of(fp32), count, digest.hexdigest(), bounds, meter.means())
 
 
 def _batches(crops: Iterable[Image]) -> Iterator[Image]:
@@ -123,7 +128,7 @@ def _bounds(collector: Any, method: str) -> Bounds:
 
 def save_ranges(ranges: Ranges, path: Path) -> None:
     """Writes ranges as JSON; ``heme-export bundle --ranges`` takes them."""
-    path.write_text(json.dumps(asdict(ranges), indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(asdict(ranges)) + "\n", encoding="utf-8")
 
 
 def load_ranges(path: Path, fp32: Path) -> Ranges:
@@ -142,6 +147,7 @@ def load_ranges(path: Path, fp32: Path) -> Ranges:
                 method: {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
                 for method, bounds in content["bounds"].items()
             },
+            {layer: [float(v) for v in shift] for layer, shift in content["shifts"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HemeError(

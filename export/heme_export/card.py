@@ -7,6 +7,7 @@ from typing import Any
 from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.bundle import BundleInfo
 from heme_edge.cells import cell_class
+from heme_edge.notices import loss_lines
 
 ATTRIBUTIONS = {
     "matek": {
@@ -73,6 +74,7 @@ def render(info: BundleInfo, evidence: dict[str, dict[str, Any]], never_shown: l
         "## Measured",
         _accuracy_lines(info, evidence),
         "" if info.training_data else UNKNOWN_FIGURES,
+        _parity(info),
         "## Test crops, class by class",
         _per_class(info),
         "## Confidence",
@@ -91,6 +93,21 @@ def render(info: BundleInfo, evidence: dict[str, dict[str, Any]], never_shown: l
         "\n".join(f"- {key}: `{value}`" for key, value in info.provenance.items()),
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def _parity(info: BundleInfo) -> str:
+    """What was certified, and each loss that was accepted."""
+    if not info.parity:
+        return ""
+    lines = [
+        f"Each file was compared with {info.parity['against']} on {info.parity['crops']} test "
+        "crops; the certificate is `PARITY.html`."
+    ]
+    if info.parity["small"]:
+        lines.append("So few crops prove little.")
+    return "\n\n".join(
+        [" ".join(lines), *(f"**{line}**" for line in loss_lines(tuple(info.parity["accepted"])))]
+    )
 
 
 def _class_table(info: BundleInfo) -> str:

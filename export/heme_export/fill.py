@@ -21,7 +21,7 @@ from heme_export.measured import Measured, measure, write_confusion
 from heme_export.precisions import FILES, FP32, Maker, open_file
 from heme_export.reference import simulated_crops
 from heme_train.data import Crop, CropSet, draw_weights
-from heme_train.evaluate import crop_image, predict
+from heme_train.evaluate import crop_image
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,9 +118,8 @@ def _write_files(
     """Every file but fp32.onnx; returns ``calibration`` of ``bundle.json``."""
     if len(info.models) == 1:
         return {}
-    judges = [rows.judges[i] for i in np.random.default_rng(options.seed).permutation(len(rows.judges))]
     ranges = _ranges(folder, crops, rows, options, say) if "int8" in options.precisions else None
-    maker = Maker(folder, info, crops, judges, say)
+    maker = Maker(folder, info, crops, rows.judges, say)
     maker.write(ranges)
     chosen: dict[str, Any] = {"files": maker.chosen}
     if ranges is not None:

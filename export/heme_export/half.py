@@ -1,4 +1,4 @@
-"""FP16 by casts: the layers in half precision, preprocessing, first layers, classifier and head in single."""
+"""FP16 by casts: layers in half precision, the first, the last and what is no layer in single."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from heme_calibration.int8 import depths
 
 HALF, SINGLE = "_fp16", "_fp32"
 """Ends of the names of what was cast."""
+LIMITS = (float(np.finfo(np.float16).min), float(np.finfo(np.float16).max))
 
 
 def to_half(model: Any, float_layers: int = 0) -> Any:
@@ -76,9 +77,11 @@ def _cast(graph: Any, half: set[str]) -> Iterator[Any]:
 
 
 def _rounded(constant: Any, name: str) -> Any:
+    """The constant in half precision; what lies beyond it, such as an open clip, at its end."""
     from onnx import numpy_helper
 
-    return numpy_helper.from_array(numpy_helper.to_array(constant).astype(np.float16), name)
+    values = np.clip(numpy_helper.to_array(constant), *LIMITS)
+    return numpy_helper.from_array(values.astype(np.float16), name)
 
 
 def _cast_node(name: str, suffix: str, to_half: bool) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from heme_calibration import confidence
-from heme_calibration.crops import is_refused
+from heme_calibration.crops import hold_outs_of, is_refused
 from heme_edge import __version__
 from heme_edge.bundle import Bundle, BundleClass, BundleInfo, write_bundle
 from heme_edge.cells import cell_class
@@ -24,7 +24,7 @@ from heme_export.graph import ensemble_module, export_onnx
 from heme_export.precisions import FP32, files_of
 from heme_train.bundled import load_bundled
 from heme_train.data import CONFIDENCE, TEST, Crop, CropSet
-from heme_train.evaluate import crop_image, hold_outs_of
+from heme_train.evaluate import crop_image
 from heme_train.models import create_network, preprocessing
 from heme_train.runs import Run, crops_of, load_run
 

@@ -1,22 +1,23 @@
-"""The files of a bundle in every precision, made from its fp32 file and proved on ``confidence``."""
+"""A bundle's files in every precision, made from its fp32 file and judged on ``confidence``."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from heme_calibration.choose import Choice, Probabilities, difference, fewest_float_layers
-from heme_calibration.int8 import layers, load_prepared, quantise
+from heme_calibration.choose import Probabilities, difference, fewest_float_layers
+from heme_calibration.int8 import depths, load_prepared, quantise
 from heme_calibration.ranges import Ranges
+from heme_calibration.shifts import take_off
 from heme_edge.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from heme_edge.bundle import Bundle, BundleInfo, ModelFile
 from heme_edge.errors import HemeError
 from heme_export.graph import OPSET
 from heme_export.half import HALF, half_nodes, to_half
-from heme_export.tolerances import GOALS, compare, losses
+from heme_export.tolerances import GOALS, Compared, compare, losses
 from heme_train.data import Crop, CropSet
 from heme_train.evaluate import predict
 
@@ -60,31 +61,37 @@ def open_file(folder: Path, info: BundleInfo, model: ModelFile) -> OnnxRuntimeBa
     return OnnxRuntimeBackend(alone, model.precision, schemes=(model.scheme,))
 
 
-@dataclass
+@dataclass(frozen=True)
+class Chosen:
+    """How many of its first layers a file keeps, and its agreement with fp32 on ``confidence``."""
+
+    float_layers: int
+    agreement: float
+
+
 class Maker:
     """Writes the files of one bundle.
 
-    Attributes:
+    Args:
         folder: where ``fp32.onnx`` lies and the others go.
         info: its ``models`` are what is written.
-        crops, judges: crops of role ``confidence`` in random order, on which files are judged.
+        crops, judges: crops of role ``confidence``, on which files are judged.
         say: told what was chosen.
-        chosen: by file: the method of its ranges, its float layers, its agreement.
+
+    Attributes:
+        chosen: by file: the method of its ranges, how many float layers, its agreement.
     """
 
-    folder: Path
-    info: BundleInfo
-    crops: CropSet
-    judges: Sequence[Crop]
-    say: Callable[[str], None]
-    chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._prepared = load_prepared(self.folder / FP32)
-        self._layers = layers(self._prepared)
-        self._expected = self._judge(self.folder / FP32, len(self.judges))
+    def __init__(
+        self, folder: Path, info: BundleInfo, crops: CropSet, judges: Sequence[Crop],
+        say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.folder, self.info, self.crops, self.judges, self.say = folder, info, crops, judges, say
+        self.chosen: dict[str, dict[str, Any]] = {}
+        self._prepared = load_prepared(folder / FP32)
+        self._depths = depths(self._prepared)
+        self._expected = self._judge(FP32)
         self._half_layers = 0
-        self._ranking: tuple[str, ...] = ()
 
     def write(self, ranges: Ranges | None) -> None:
         """Every file of ``info.models``; ``ranges`` where there is an INT8 one among them."""
@@ -92,86 +99,82 @@ class Maker:
         if FP16 in wanted:
             self._write_half()
         if ranges is not None:
-            method = self._best_method(ranges)
-            for file in (INT8, SYMMETRIC, MIXED):
-                if file in wanted:
-                    self._write_int8(file, ranges, method)
+            self._write_int8_files(ranges, wanted)
 
     def _write_half(self) -> None:
-        choice = self._choose(
-            FP16, lambda kept: to_half(self._prepared, len(kept)), self._layers
-        )
-        self._half_layers = len(choice.float_layers)
+        import onnx
 
-    def _best_method(self, ranges: Ranges) -> str:
-        """Of the measured ranges those with which most labels stay, no layer being left out."""
+        def make(kept: int) -> None:
+            onnx.save(to_half(self._prepared, kept), self.folder / FP16)
+
+        chosen = self._choose(FP16, make)
+        self._half_layers = chosen.float_layers
+        self._note(FP16, chosen, "")
+
+    def _write_int8_files(self, ranges: Ranges, wanted: set[str]) -> None:
+        """``int8.onnx`` by the method that needs fewest float layers, the others by it too."""
         found = {}
         for method in ranges.bounds:
-            self._quantised(INT8, ranges, method, frozenset())
-            said = self._judge(self.folder / INT8, len(self.judges))
-            d = difference(said, self._expected)
-            found[method] = (d.agreement, -d.mean)
-            self.say(f"int8, ranges by {method}: {d.agreement:.2%} of the labels are the same")
-        (self.folder / INT8).unlink()
-        return max(found, key=lambda method: found[method])
+            self.say(f"ranges by {method}")
+            found[method] = self._choose(INT8, partial(self._quantise, INT8, ranges, method))
+        method = min(found, key=lambda m: (found[m].float_layers, -found[m].agreement))
+        self._quantise(INT8, ranges, method, found[method].float_layers)
+        self._note(INT8, found[method], method)
+        for file in (SYMMETRIC, MIXED):
+            if file in wanted:
+                chosen = self._choose(file, partial(self._quantise, file, ranges, method))
+                self._note(file, chosen, method)
 
-    def _write_int8(self, file: str, ranges: Ranges, method: str) -> None:
-        choice = self._choose(
-            file, lambda kept: self._quantised(file, ranges, method, kept), self._ranking
-        )
-        self._ranking = choice.ranking
-        self.chosen[file]["method"] = method
+    def _note(self, file: str, chosen: Chosen, method: str) -> None:
+        self.chosen[file] = asdict(chosen) | ({"method": method} if method else {})
 
-    def _quantised(self, file: str, ranges: Ranges, method: str, kept: frozenset[str]) -> None:
+    def _quantise(self, file: str, ranges: Ranges, method: str, kept: int) -> None:
         """Writes it. In the mixed file what is single precision in fp16.onnx stays so."""
-        model, bounds = copy.deepcopy(self._prepared), ranges.bounds[method]
+        single = {name for name, depth in self._depths.items() if depth <= kept}
+        bounds = ranges.bounds[method]
+        if file == MIXED:
+            single |= self._depths.keys() - half_nodes(self._prepared, self._half_layers)
+        model = take_off(self._prepared, ranges.shifts, single)
         if file == MIXED:
             from onnx import version_converter
 
             newer = version_converter.convert_version(model, HALF_OPSET)
-            half = half_nodes(newer, self._half_layers)
-            kept |= {n.name for n in newer.graph.node} - half
             model = to_half(newer, self._half_layers)
             bounds = bounds | {name + HALF: both for name, both in bounds.items()}
-        quantise(model, self.folder / file, bounds, FILES[file].scheme, kept)
+        quantise(model, self.folder / file, bounds, FILES[file].scheme, single)
 
-    def _choose(
-        self, file: str, make: Callable[[frozenset[str]], Any], ranking: Sequence[str]
-    ) -> Choice:
-        """The file with as few float layers as its goal allows."""
+    def _choose(self, file: str, make: Callable[[int], None]) -> Chosen:
+        """Writes the file with as few float layers as its goal allows; with more than half of
+        them it would not be what its name says."""
         import onnx
 
-        path, goal = self.folder / file, GOALS[FILES[file].precision]
+        goal = GOALS[FILES[file].precision]
 
-        def write(kept: frozenset[str]) -> Path:
-            model = make(kept)
-            if model is not None:
-                onnx.save(model, path)
-            onnx.checker.check_model(str(path), full_check=True)
-            return path
+        def said(kept: int) -> Probabilities:
+            make(kept)
+            onnx.checker.check_model(str(self.folder / file), full_check=True)
+            return self._judge(file)
 
         def holds(probabilities: Probabilities) -> bool:
             return not losses(self._compare(probabilities), goal)
 
-        choice = fewest_float_layers(
-            self._layers, write, self._judge, self._expected, holds, ranking
+        layers = max(self._depths.values())
+        kept, probabilities = fewest_float_layers(layers // 2, said, holds)
+        agreement = difference(probabilities, self._expected).agreement
+        self.say(
+            f"{file}: {agreement:.2%} of the labels are the same, the first {kept} of "
+            f"{layers} layers in single precision"
         )
-        agreement = difference(choice.probabilities, self._expected).agreement
-        self.chosen[file] = {
-            "float_layers": list(choice.float_layers),
-            "confidence_agreement": agreement,
-        }
-        left = ", ".join(choice.float_layers) or "none"
-        self.say(f"{file}: {agreement:.2%} of the labels are the same; float layers: {left}")
-        return choice
+        return Chosen(kept, agreement)
 
-    def _compare(self, probabilities: Probabilities) -> Any:
+    def _compare(self, probabilities: Probabilities) -> Compared:
         truth = [c.code for c in self.judges]
-        return compare(probabilities, self._expected, truth, [c.code for c in self.info.classes])
+        codes = [c.code for c in self.info.classes]
+        return compare(probabilities, self._expected, truth, codes)
 
-    def _judge(self, path: Path, count: int) -> Probabilities:
-        backend = open_file(self.folder, self.info, FILES[path.name])
+    def _judge(self, file: str) -> Probabilities:
+        backend = open_file(self.folder, self.info, FILES[file])
         try:
-            return predict(backend, self.crops, self.judges[:count])
+            return predict(backend, self.crops, self.judges)
         finally:
             backend.close()

@@ -37,9 +37,9 @@ TOLERANCES = {
     "int8": Tolerance(0.99, None, True),
 }
 """Of the certificate, on role ``test``, by precision."""
-GOALS = {"fp16": Tolerance(0.9995, 3.5e-3), "int8": Tolerance(0.995, None, True)}
-"""What layers are chosen for on role ``confidence``: nearer, since ``test`` is other crops. With
-1,700 crops half a point of agreement is about two standard errors."""
+GOALS = {"fp16": Tolerance(0.9993, 4e-3), "int8": Tolerance(0.993, None, True)}
+"""What layers are chosen for on role ``confidence``: nearer, since ``test`` is other crops. Of
+1,700 crops at 99 % agreement, 0.3 points is a little more than one standard error."""
 
 
 @dataclass(frozen=True)

@@ -14,29 +14,14 @@ import torch
 from heme_edge.backends import open_backend
 from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.errors import HemeError
+from heme_export.fill import Options
 from heme_export.graph import ensemble_module
-from heme_export.make import Options, make_bundle, requantise
+from heme_export.make import make_bundle, requantise
 from heme_train.data import open_crops
-from heme_train.fit import fit
 from heme_train.models import WEIGHTS_FILE
-from heme_train.recipe import Recipe
 from heme_train.runs import load_run
-from tests.train.conftest import drawn_crops as drawn_crops
 
-
-@pytest.fixture(scope="module")
-def run(drawn_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    recipe = Recipe(network="test_efficientnet", weights="none", epochs=6, draws=160, batch=16)
-    fit(open_crops(drawn_crops), folder, recipe)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bundle(run: Path, drawn_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("out") / "bundle"
-    options = Options("drawn", calibration_crops=64)
-    return make_bundle(run, open_crops(drawn_crops), folder, options)
+FEW = ("--calibration-count", 50, "--method", "Percentile")
 
 
 def crops(n: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
@@ -109,7 +94,7 @@ def test_a_bundle_is_quantised_anew_without_its_run(
 ) -> None:
     command = [sys.executable, "-m", "heme_export.cli", "bundle", bundle.path, "-o", tmp_path / "b"]
     done = subprocess.run(
-        list(map(str, [*command, "--data", drawn_crops, "--calibration-crops", 50])),
+        list(map(str, [*command, "--data", drawn_crops, *FEW])),
         capture_output=True,
         text=True,
     )
@@ -138,7 +123,9 @@ def test_the_bundle_describes_itself(bundle: Bundle) -> None:
     assert bundle.codes == ("ER", "L2", "M1")
     assert info.accuracy["fp32"]["test"]["n"] == 18
     assert info.accuracy["fp32"]["test"]["accuracy"] > 0.8
-    assert info.parity["int8"]["crops"] == 18
+    assert info.parity["crops"] == 18
+    assert info.parity["small"]
+    assert set(info.parity["files"]) == {m.file for m in info.models}
     assert info.calibration["crops"] == 64
     card = (bundle.path / "MODEL_CARD.md").read_text()
     for word in ("Research use only", "Never shown", "PL2 (megakaryocyte)", "licence", "L2"):
@@ -157,7 +144,7 @@ def test_another_split_is_refused(run: Path, drawn_crops: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("precisions", "says"), [(("int8",), "needs fp32"), (("fp32", "fp4"), "'fp4' cannot be")]
+    ("precisions", "says"), [(("int8",), "needs fp32"), (("fp32", "fp4"), "no precision 'fp4'")]
 )
 def test_wrong_precisions(
     run: Path, drawn_crops: Path, tmp_path: Path, precisions: tuple[str, ...], says: str

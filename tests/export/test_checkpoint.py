@@ -20,7 +20,8 @@ from heme_edge.cells import DEEPHEME_CODES
 from heme_edge.crops import Image
 from heme_edge.errors import HemeError
 from heme_export.checkpoint import read_codes, run_of_checkpoint
-from heme_export.make import Options, bundle_of_run, requantise
+from heme_export.fill import Options
+from heme_export.make import bundle_of_run, requantise
 from heme_train.data import CropSet, open_crops
 from heme_train.evaluate import crop_image
 from heme_train.models import create_network
@@ -128,14 +129,13 @@ def test_a_checkpoint_becomes_a_bundle(drawn_crops: Path, crops: CropSet, tmp_pa
     network = trained_elsewhere("test_resnet", CODES, crops, half, half)
     path = saved(tmp_path, network, "theirs.pth")
     told = ["--network", "test_resnet", "--classes", "M1,L2,ER", "--head", "softmax"]
-    done = command(
-        path, "-o", tmp_path / "b", "--data", drawn_crops, "--calibration-crops", 32, *told
-    )
+    few = ("--calibration-count", 32, "--method", "Percentile")
+    done = command(path, "-o", tmp_path / "b", "--data", drawn_crops, *few, *told)
     assert done.returncode == 0, done.stderr
     bundle = load_bundle(tmp_path / "b")
     assert bundle.codes == CODES, "the order of the outputs, not of the alphabet"
     assert bundle.info.name == "theirs"
-    assert bundle.precisions == ("fp32", "int8")
+    assert bundle.precisions == ("fp32", "fp16", "int8")
     temperature = bundle.info.temperature
     expected = said_by_torch(network, half, half, shown(crops), "softmax", temperature)
     assert np.abs(said_by_bundle(bundle, shown(crops)) - expected).max() < 1e-5

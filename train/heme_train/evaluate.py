@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heme_calibration.confidence import PROBABILITIES_OF
+from heme_calibration.crops import hold_outs_of
 from heme_edge.backends import open_backend
 from heme_edge.backends.base import Backend, Probabilities
 from heme_edge.bundle import Bundle
@@ -108,15 +109,6 @@ def trained_on_warnings(hold_outs: Sequence[str], rows: Sequence[Crop]) -> tuple
     folds = sorted({c.role for c in rows} & set(FOLDS))
     trained = [fold for fold in folds if any(held != fold for held in hold_outs)]
     return (TRAINED_ON.format(roles=", ".join(trained)),) if trained else ()
-
-
-def hold_outs_of(bundle: Bundle) -> tuple[str, ...]:
-    """Which fold each network of a bundle held out, or ``none``."""
-    provenance = bundle.info.provenance
-    if "hold_outs" in provenance:
-        return tuple(map(str, provenance["hold_outs"]))
-    one = provenance.get("members", 1) == 1
-    return (str(provenance.get("recipe", {}).get("hold_out", "none")) if one else "none",)
 
 
 def _truth(rows: Sequence[Crop]) -> dict[str, Any]:
