@@ -20,8 +20,11 @@ OBJECTS = {
     "_runtime": "Runtime",
     "engine": "ICudaEngine",
     "context": "IExecutionContext",
+    "layer": "ILayer",
 }
-"""Names under which ``build.py`` and ``engine.py`` hold objects of TensorRT."""
+"""Names under which ``HOLDERS`` hold objects of TensorRT."""
+
+HOLDERS = ("build.py", "engine.py", "weak.py")
 
 
 @dataclass
@@ -42,7 +45,7 @@ def touched() -> Touched:
     found = Touched()
     folder = Path(package.__file__).parent
     for path in sorted(folder.glob("*.py")):
-        objects = OBJECTS if path.name in ("build.py", "engine.py") else {}
+        objects = OBJECTS if path.name in HOLDERS else {}
         for node in ast.walk(ast.parse(path.read_text())):
             found.used.update(_used(node, objects))
             found.probed.update(_probed(node, objects))

@@ -17,6 +17,7 @@ from heme_edge.backends.tensorrt.versions import (
     last_message,
     network_flags,
 )
+from heme_edge.backends.tensorrt.weak import keep_ends_single
 from heme_edge.bundle import Bundle
 from heme_edge.crops import CROP_PX
 from heme_edge.errors import BackendError, BundleError
@@ -88,6 +89,8 @@ def build_plan(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     for flag in builder_flags(trt, spec.flags):
         config.set_flag(flag)
+    if "FP16" in spec.flags:
+        keep_ends_single(trt, network, config)
     config.add_optimization_profile(_profile(builder))
     timed = keeps_timings(trt)
     if timed:
