@@ -37,9 +37,10 @@ TOLERANCES = {
     "int8": Tolerance(0.99, None, True),
 }
 """Of the certificate, on role ``test``, by precision."""
-GOALS = {"fp16": Tolerance(0.9993, 4e-3), "int8": Tolerance(0.993, None, True)}
+GOALS = {"fp16": Tolerance(0.9993, 2.5e-3), "int8": Tolerance(0.993, None, True)}
 """What layers are chosen for on role ``confidence``: nearer, since ``test`` is other crops. Of
-1,700 crops at 99 % agreement, 0.3 points is a little more than one standard error."""
+1,700 crops at 99 % agreement, 0.3 points is a little more than one standard error; the largest
+|Δp| grows with the number of crops."""
 
 
 @dataclass(frozen=True)
