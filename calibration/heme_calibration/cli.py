@@ -32,7 +32,7 @@ method_option = click.option(
               "are refused.")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
               help="File for the ranges; heme-export bundle --ranges takes it.")  # fmt: skip
-@click.option("--count", type=click.IntRange(16), default=512, show_default=True)
+@click.option("--count", type=click.IntRange(16), default=1024, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @method_option
 def int8(

@@ -40,7 +40,7 @@ main.add_command(triton)
     metavar="DIR", help="Folder of crops that measure the INT8 ranges, such as your own site's; "
     "best with a sub-folder for each class [default: the crops that were trained on].",
 )  # fmt: skip
-@click.option("--calibration-count", type=click.IntRange(16), default=512, show_default=True,
+@click.option("--calibration-count", type=click.IntRange(16), default=1024, show_default=True,
               help="How many crops measure the INT8 ranges.")  # fmt: skip
 @click.option("--ranges", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="INT8 ranges of `heme-calibrate int8`, or ranges.json of a bundle of the same "

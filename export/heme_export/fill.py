@@ -47,7 +47,7 @@ class Options:
 
     name: str
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
-    calibration_crops: int = 512
+    calibration_crops: int = 1024
     calibration_folder: Path | None = None
     ranges: Path | None = None
     methods: tuple[str, ...] = METHODS
