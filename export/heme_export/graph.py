@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from heme_edge.bundle import HEADS
 from heme_edge.crops import CROP_PX
 from heme_edge.errors import HemeError
+from heme_train.groups import joined_groups, widened
 from heme_train.runs import Run
 
 if TYPE_CHECKING:
@@ -76,16 +77,17 @@ def export_onnx(run: Run, temperature: float, path: Path) -> None:
             dynamo=False,  # the dynamo exporter quietly writes opset 18
         )
     model = onnx.load(path)
-    if _take_out_aliases(model):
-        onnx.save(model, path)
+    _take_out_aliases(model)
+    _widen_groups(model)
+    onnx.save(model, path)
     onnx.checker.check_model(model, full_check=True)
     first = model.graph.node[0]
     if first.op_type != "Cast" or "crops" not in first.input:
         raise HemeError("The exported graph does not begin with the Cast of the crops.")
 
 
-def _take_out_aliases(model: Any) -> bool:
-    """Takes out the Identity nodes by which the exporter keeps equal tensors once; if any."""
+def _take_out_aliases(model: Any) -> None:
+    """Takes out the Identity nodes by which the exporter keeps equal tensors once."""
     held = {tensor.name for tensor in model.graph.initializer}
     nodes = list(model.graph.node)
     alias = {
@@ -95,4 +97,29 @@ def _take_out_aliases(model: Any) -> bool:
         node.input[:] = [alias.get(name, name) for name in node.input]
     del model.graph.node[:]
     model.graph.node.extend(n for n in nodes if n.output[0] not in alias)
-    return bool(alias)
+
+
+def _widen_groups(model: Any) -> None:
+    """Joins groups of a grouped convolution until 16 channels enter each, with zeros between.
+
+    What comes out is the same to the bit. ONNX Runtime's fast kernels take 16 channels at a time
+    and leave narrower groups, such as the 4 of a ResNeXt-50 32x4d, to slow ones.
+    """
+    from onnx import numpy_helper
+
+    constants = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        group = next((a for a in node.attribute if a.name == "group"), None)
+        if node.op_type != "Conv" or group is None or node.input[1] not in constants:
+            continue
+        weights = numpy_helper.to_array(constants[node.input[1]])
+        joined = joined_groups(weights.shape, group.i)
+        if joined > 1:
+            wide = widened(weights, group.i, joined)
+            node.input[1] += "_wide"
+            group.i //= joined
+            model.graph.initializer.append(numpy_helper.from_array(wide, node.input[1]))
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [t for t in model.graph.initializer if t.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)

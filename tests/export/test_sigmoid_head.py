@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -77,6 +78,10 @@ def test_deepheme_is_exported(tmp_path: Path) -> None:
     assert got.shape == (2, 23)
     assert np.abs(got - p.numpy()).max() < 1e-5
     assert disagreement == pytest.approx(np.zeros(2), abs=1e-6)
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    widths = {t.name: t.dims[1] for t in graph.initializer if len(t.dims) == 4}
+    grouped = [n for n in graph.node if any(a.name == "group" and a.i > 1 for a in n.attribute)]
+    assert {widths[n.input[1]] for n in grouped} == {16, 32}, "4 and 8 joined to 16"
 
 
 def test_another_head_is_refused() -> None:

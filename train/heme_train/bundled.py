@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from heme_edge.bundle import load_bundle
 from heme_edge.errors import HemeError
+from heme_train.groups import joined_groups, narrowed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,6 +50,9 @@ def load_bundled(network: nn.Module, path: Path) -> None:
     with torch.no_grad():
         for node, (convolution, norm) in zip(layers, pairs, strict=True):
             weight, bias = values[node.input[1]], values[node.input[2]]
+            joined = joined_groups(tuple(convolution.weight.shape), convolution.groups)
+            if weight.shape[1] == joined * convolution.weight.shape[1]:
+                weight = narrowed(weight, convolution.groups, joined)
             if tuple(weight.shape) != tuple(convolution.weight.shape):
                 raise other
             convolution.weight.copy_(torch.from_numpy(np.array(weight)))
