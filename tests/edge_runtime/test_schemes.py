@@ -1,6 +1,7 @@
 """ONNX Runtime asked for the files of another backend, as the export does to measure them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -68,12 +69,17 @@ def half_precision_model(classes: int) -> onnx.ModelProto:
 
 @pytest.fixture
 def bundle(bundle_copy: Path) -> Bundle:
-    """The default bundle with a symmetric half-precision file beside its INT8 one."""
+    """The default bundle with this symmetric half-precision file and no other symmetric one."""
     file = bundle_copy / "int8-symmetric-fp16.onnx"
     onnx.save(half_precision_model(len(load_bundle().codes)), file)
     other = {"file": file.name, "scheme": HALF, "opset": 19, "sha256": sha256_of(file)}
     model = {"precision": "int8", "tolerance": 1.0, **other}
-    edit_manifest(bundle_copy, lambda content: content["models"].append(model))
+
+    def replace_symmetric(content: dict[str, Any]) -> None:
+        kept = [m for m in content["models"] if not m["scheme"].startswith("s8")]
+        content["models"] = [*kept, model]
+
+    edit_manifest(bundle_copy, replace_symmetric)
     return load_bundle(bundle_copy)
 
 
