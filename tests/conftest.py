@@ -53,7 +53,7 @@ def heme_edge() -> Run:
     def run(*arguments: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "heme_edge.cli", *map(str, arguments)]
         options: dict[str, object] = {"capture_output": True, "text": True, "timeout": 120}
-        return subprocess.run(command, **(options | kwargs))  # type: ignore[call-overload]
+        return subprocess.run(command, **(options | kwargs))  # type: ignore[call-overload]  # options of any kind
 
     return run
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from heme_calibration.int8 import QUANTISED_OPERATORS, load_prepared, prepare
+from heme_calibration.int8 import QUANTISED_OPERATORS, prepare
 from heme_calibration.shifts import ShiftMeter, Shifts
 from heme_edge.bundle import sha256_of
 from heme_edge.crops import Image
@@ -65,6 +65,7 @@ def measure_ranges(
     Raises:
         HemeError: fewer than 16 crops.
     """
+    import onnx
     from onnxruntime.quantization import CalibrationMethod
     from onnxruntime.quantization.calibrate import create_calibrator
 
@@ -79,7 +80,7 @@ def measure_ranges(
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"symmetric": False, "num_bins": BINS, "percentile": PERCENTILE},
         )
-        meter = ShiftMeter(load_prepared(fp32))
+        meter = ShiftMeter(onnx.load(prepared))
         for batch in _batches(crops):
             meter.add(batch)
             count += len(batch)

@@ -15,7 +15,8 @@ import numpy as np
 from heme_calibration import confidence
 from heme_calibration.crops import hold_outs_of, is_refused
 from heme_edge import __version__
-from heme_edge.bundle import Bundle, BundleClass, BundleInfo, write_bundle
+from heme_edge.bundle import Bundle, BundleClass, BundleInfo
+from heme_edge.bundle_writing import write_bundle
 from heme_edge.cells import cell_class
 from heme_edge.errors import HemeError
 from heme_export import card

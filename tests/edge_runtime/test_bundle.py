@@ -12,8 +12,8 @@ from heme_edge.bundle import (
     BundleInfo,
     load_bundle,
     sha256_of,
-    write_bundle,
 )
+from heme_edge.bundle_writing import write_bundle
 from heme_edge.cells import DEEPHEME_CODES
 from heme_edge.errors import BundleError
 from tests.conftest import Run, edit_manifest

@@ -71,7 +71,7 @@ def test_no_server_is_one_sentence() -> None:
 def test_a_grab_that_fails_for_a_moment_is_tried_again() -> None:
     grabber = FakeGrabber()
     real, calls = grabber.grab, iter([None, None])
-    grabber.grab = lambda: next(calls, None) or real()  # type: ignore[method-assign]
+    grabber.grab = lambda: next(calls, None) or real()  # type: ignore[method-assign]  # fails now and then
     source = LiveSource("camera 0", grabber, patience_s=1.0)
     assert source.read() is not None
     source.close()
@@ -127,7 +127,7 @@ def test_close_does_not_wait_for_a_grab_that_hangs() -> None:
 
 def test_a_crash_in_the_grab_thread_is_one_sentence() -> None:
     grabber = FakeGrabber()
-    grabber.grab = lambda: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+    grabber.grab = lambda: 1 / 0  # type: ignore[assignment,method-assign,return-value]  # fails
     with pytest.raises(SourceError, match="Camera 0 failed while reading"):
         LiveSource("camera 0", grabber).read()
 

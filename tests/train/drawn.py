@@ -20,7 +20,7 @@ def draw_class(number: int, rng: np.random.Generator) -> Image:
     """A cell whose size, hue and number of lobes tell which of 23 classes it is."""
     image = rng.integers(224, 240, (CROP_PX, CROP_PX, 3)).astype(np.uint8)
     hue, radius, lobes = 120 + 5 * (number % 6), 14 + 5 * (number // 6), 1 + number % 4
-    shade = np.uint8([[[hue, 150 + int(rng.integers(-12, 13)), 130]]])  # type: ignore[arg-type]
+    shade = np.uint8([[[hue, 150 + int(rng.integers(-12, 13)), 130]]])  # type: ignore[arg-type]  # NumPy types it as a scalar
     dark = tuple(int(c) for c in cv2.cvtColor(shade, cv2.COLOR_HSV2RGB)[0, 0])
     x, y = CROP_PX // 2 + rng.integers(-3, 4, 2)
     cv2.circle(image, (int(x), int(y)), radius + 8, (205, 190, 225), -1, cv2.LINE_AA)

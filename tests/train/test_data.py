@@ -80,7 +80,7 @@ def test_draws_are_equal_over_classes(drawn_crops: Path) -> None:
     weights = draw_weights(unequal)
     share: Counter[str] = Counter()
     for crop, weight in zip(unequal, weights, strict=True):
-        share[crop.code] += weight  # type: ignore[assignment]
+        share[crop.code] += weight  # type: ignore[assignment]  # counts shares
     assert weights.sum() == pytest.approx(1)
     assert share["ER"] == pytest.approx(1 / 3)
 

@@ -247,4 +247,4 @@ def test_wrong_use_is_a_sentence(
     drawn_crops: Path, tmp_path: Path, tiny: Recipe, change: dict[str, object], says: str
 ) -> None:
     with pytest.raises(HemeError, match=says):
-        fit(open_crops(drawn_crops), tmp_path / "run", replace(tiny, **change))  # type: ignore[arg-type]
+        fit(open_crops(drawn_crops), tmp_path / "run", replace(tiny, **change))  # type: ignore[arg-type]  # wrong on purpose

@@ -23,7 +23,7 @@ def manifest(folder: Path, text: str) -> Path:
 
 def pack(path: Path, names: list[str], mode: str = "w") -> None:
     """A shard whose every member holds its own name."""
-    with tarfile.open(path, mode) as shard:  # type: ignore[call-overload]
+    with tarfile.open(path, mode) as shard:  # type: ignore[call-overload]  # mode of a parameter
         for name in names:
             entry = tarfile.TarInfo(name)
             entry.size = len(name)

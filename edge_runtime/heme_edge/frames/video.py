@@ -76,7 +76,7 @@ class VideoFile:
                 self._check_end()
                 return None
             self._last_ms = max(position_ms, self._capture.get(cv2.CAP_PROP_POS_MSEC))
-            frame = Frame(to_rgb(image), self._index, time.monotonic())  # type: ignore[arg-type]
+            frame = Frame(to_rgb(image), self._index, time.monotonic())  # type: ignore[arg-type]  # OpenCV types a frame as any array
             self._index += 1
             return frame
 
