@@ -53,13 +53,14 @@ class Ranges:
 
 
 def measure_ranges(
-    fp32: Path, crops: Iterable[Image], methods: tuple[str, ...] = METHODS
+    fp32: Path, crops: Iterable[Image], methods: tuple[str, ...] = METHODS, batch: int = BATCH
 ) -> Ranges:
     """Runs the crops through the network, one batch in memory at a time.
 
     Args:
-        fp32: ONNX file with the input ``crops``.
-        crops: uint8 ``[96, 96, 3]``, of training groups, classes drawn equally.
+        fp32: ONNX file with one input, ``crops`` or the detector's ``field``.
+        crops: uint8 ``[96, 96, 3]``, of training groups, classes drawn equally; or fields.
+        batch: how many go through at once.
         methods: of ``METHODS``. Entropy takes about half a second for each tensor.
 
     Raises:
@@ -80,12 +81,13 @@ def measure_ranges(
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"symmetric": False, "num_bins": BINS, "percentile": PERCENTILE},
         )
-        meter = ShiftMeter(onnx.load(prepared))
-        for batch in _batches(crops):
-            meter.add(batch)
-            count += len(batch)
-            digest.update(batch.tobytes())
-            calibrator.collect_data(_Reader(batch))
+        model = onnx.load(prepared)
+        meter = ShiftMeter(model)
+        for given in _batches(crops, batch):
+            meter.add(given)
+            count += len(given)
+            digest.update(given.tobytes())
+            calibrator.collect_data(_Reader({model.graph.input[0].name: given}))
         if count < FEWEST_CROPS:
             raise HemeError(
                 f"INT8 calibration needs at least {FEWEST_CROPS} crops, not {count}.",
@@ -95,11 +97,11 @@ def measure_ranges(
     return Ranges(sha256_of(fp32), count, digest.hexdigest(), bounds, meter.means())
 
 
-def _batches(crops: Iterable[Image]) -> Iterator[Image]:
+def _batches(crops: Iterable[Image], size: int) -> Iterator[Image]:
     held: list[Image] = []
     for crop in crops:
         held.append(crop)
-        if len(held) == BATCH:
+        if len(held) == size:
             yield np.stack(held)
             held = []
     if held:
@@ -109,11 +111,11 @@ def _batches(crops: Iterable[Image]) -> Iterator[Image]:
 class _Reader:
     """Hands the calibrator one batch. It keeps every answer until its reader ends."""
 
-    def __init__(self, batch: Image) -> None:
+    def __init__(self, batch: dict[str, Image]) -> None:
         self._left = [batch]
 
     def get_next(self) -> dict[str, Image] | None:
-        return {"crops": self._left.pop()} if self._left else None
+        return self._left.pop() if self._left else None
 
 
 def _bounds(collector: Any, method: str) -> Bounds:

@@ -31,6 +31,7 @@ class ShiftMeter:
         import onnxruntime as ort
 
         self._layers = _with_bias(model)
+        self._input = model.graph.input[0].name
         options = ort.SessionOptions()
         options.log_severity_level = 3
         self._session: Any = ort.InferenceSession(
@@ -42,9 +43,9 @@ class ShiftMeter:
         self._count = 0
 
     def add(self, crops: Image) -> None:
-        """Takes in a batch, uint8 ``[N, 96, 96, 3]``."""
+        """Takes in a batch, uint8 ``[N, H, W, 3]``."""
         outputs = [f"shift{i}" for i in range(len(self._layers))]
-        found = self._session.run(outputs, {"crops": crops}) if outputs else []
+        found = self._session.run(outputs, {self._input: crops}) if outputs else []
         self._sums = [s + f.sum((0, 2, 3)) for s, f in zip(self._sums, found, strict=True)]
         self._count += len(crops)
 

@@ -83,6 +83,7 @@ class BundleInfo:
     accuracy: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     training_data: tuple[dict[str, str], ...] = ()
+    detector: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,9 @@ def load_bundle(path: Path | None = None) -> Bundle:
             _verify_file(folder, name, digest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"'{folder / MANIFEST}' is damaged ({error}).") from error
-    if REFERENCE not in files:
-        raise BundleError(f"The bundle '{folder}' has no {REFERENCE}.")
+    for name in (REFERENCE, *detector_files(info)):
+        if name not in files:
+            raise BundleError(f"The bundle '{folder}' has no {name}.")
     return Bundle(folder, info, hashlib.sha256(text).hexdigest())
 
 
@@ -233,6 +235,7 @@ def _parse(content: dict[str, Any]) -> BundleInfo:
         accuracy=dict(content["accuracy"]),
         provenance=dict(content["provenance"]),
         training_data=tuple(content["training_data"]),
+        detector=dict(content.get("detector", {})),
     )
 
 
@@ -258,6 +261,11 @@ def _check_info(folder: Path, info: BundleInfo) -> None:
         raise BundleError(
             f"'{folder / MANIFEST}' is damaged (its accepted losses are not a list of sentences)."
         )
+
+
+def detector_files(info: BundleInfo) -> tuple[str, ...]:
+    """Names of the detector's files; none in a bundle without one."""
+    return tuple(str(name) for name in info.detector.get("files", {}).values())
 
 
 def _is_sentence(value: Any) -> bool:

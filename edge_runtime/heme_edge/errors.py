@@ -31,6 +31,10 @@ class BackendError(HemeError):
     """An inference backend that is not installed, fails its reference check, or is closed."""
 
 
+class DetectorError(HemeError):
+    """A detector that there is not, or whose file cannot be used."""
+
+
 class PhotoError(HemeError):
     """A photo that cannot be read or used."""
 

@@ -13,6 +13,7 @@ from heme_calibration.ranges import METHODS
 from heme_edge.cli_support import HemeGroup, data_option
 from heme_edge.notices import loss_lines
 from heme_export.cli_checkpoint import check_told, checkpoint_options, open_told
+from heme_export.cli_detector import detector
 from heme_export.cli_engine import engine
 from heme_export.cli_triton import triton
 
@@ -23,6 +24,7 @@ def main() -> None:
     """Export trained runs to verified bundles. Research use only."""
 
 
+main.add_command(detector)
 main.add_command(engine)
 main.add_command(triton)
 

@@ -11,6 +11,7 @@ from heme_edge.cli_support import HemeGroup, data_option
 from heme_train.cli_cross_source import cross_source
 from heme_train.cli_evaluate import evaluate
 from heme_train.cli_explain import explain
+from heme_train.detector.cli import detector
 
 if TYPE_CHECKING:
     from heme_train.fit import Progress
@@ -25,6 +26,7 @@ def main() -> None:
 main.add_command(evaluate)
 main.add_command(cross_source)
 main.add_command(explain)
+main.add_command(detector)
 
 
 @main.command(context_settings={"show_default": True})

@@ -4,26 +4,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heme_edge.errors import HemeError
+from heme_edge.errors import DetectorError
 
 if TYPE_CHECKING:
+    from heme_edge.bundle import Bundle
     from heme_edge.detect.base import Detector
 
-DETECTORS = ("classical",)
+LEARNED, CLASSICAL, AUTO = "learned", "classical", "auto"
+DETECTORS = (AUTO, LEARNED, CLASSICAL)
 """Names that ``open_detector`` knows."""
 
 
-def open_detector(name: str = "classical") -> Detector:
+def open_detector(
+    name: str = AUTO, bundle: Bundle | None = None, precision: str = "fp32"
+) -> Detector:
     """The detector of that name.
 
     Args:
-        name: one of ``DETECTORS``.
+        name: ``learned`` (of the bundle), ``classical`` (needs no weights), or ``auto``: the
+            learned one where the bundle has one, else the classical one.
+        bundle: None is the default one.
+        precision: of the learned one: ``fp32`` or ``int8``.
 
     Raises:
-        HemeError: no detector has that name.
+        DetectorError: no detector has that name, or the bundle has none, or it cannot be used.
     """
-    if name == "classical":
-        from heme_edge.detect.classical import ClassicalDetector
+    if name not in DETECTORS:
+        raise DetectorError(
+            f"There is no detector named {name!r}.", f"Known: {', '.join(DETECTORS)}."
+        )
+    if name != CLASSICAL:
+        from heme_edge.bundle import load_bundle
 
-        return ClassicalDetector()
-    raise HemeError(f"There is no detector named {name!r}.", f"Known: {', '.join(DETECTORS)}.")
+        opened = bundle or load_bundle()
+        if opened.info.detector:
+            from heme_edge.detect.learned import LearnedDetector, spec_of
+
+            spec = spec_of(opened)
+            file = spec.files.get(precision, spec.files["fp32"])
+            return LearnedDetector(opened.path / file, spec)
+        if name == LEARNED:
+            raise DetectorError(
+                f"The bundle '{opened.info.name}' holds no detector.", "--detector classical"
+            )
+    from heme_edge.detect.classical import ClassicalDetector
+
+    return ClassicalDetector()

@@ -92,6 +92,32 @@ def _bilobed(radius_um: float, share: float, rng: Rng) -> list[Disc]:
     return _lobes(int(rng.choice([2, 3], p=[0.75, 0.25])), radius_um, share, rng)
 
 
+def _many_lobed(radius_um: float, share: float, rng: Rng) -> list[Disc]:
+    """One mass of many lobes (megakaryocyte)."""
+    half = radius_um * np.sqrt(share)
+    count = int(rng.integers(7, 13))
+    angles = rng.uniform(0, 2 * np.pi, count)
+    away = half * 0.72 * np.sqrt(rng.uniform(0, 1, count))
+    sizes = half * rng.uniform(0.3, 0.5, count)
+    return [
+        (float(d * np.cos(a)), float(d * np.sin(a)), float(size))
+        for d, a, size in zip(away, angles, sizes, strict=True)
+    ]
+
+
+def _plates(radius_um: float, share: float, rng: Rng) -> list[Disc]:
+    """Chromosomes in one plate, or in two that part (mitosis)."""
+    half = radius_um * np.sqrt(share)
+    apart = half * float(rng.choice([0.0, rng.uniform(0.6, 1.0)]))
+    line = np.linspace(-0.8 * half, 0.8 * half, 7)
+    ragged = rng.uniform(0.2, 0.32, (2, line.size)) * half
+    return [
+        (float(side * apart), float(y), float(size))
+        for side, sizes in zip((-1, 1), ragged, strict=True)
+        for y, size in zip(line, sizes, strict=True)
+    ]
+
+
 SHAPES: dict[str, Callable[[float, float, Rng], list[Disc]]] = {
     "round": _round,
     "oval": _oval,
@@ -100,6 +126,8 @@ SHAPES: dict[str, Callable[[float, float, Rng], list[Disc]]] = {
     "band": _band,
     "segmented": _segmented,
     "bilobed": _bilobed,
+    "many-lobed": _many_lobed,
+    "plates": _plates,
 }
 """Each gives discs (µm, around the nucleus's own middle) for a cell radius in µm and the share
 of the cell's disc that a full round nucleus of that size would cover."""

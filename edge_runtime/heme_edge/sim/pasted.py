@@ -10,7 +10,7 @@ import numpy as np
 from heme_edge.crops import CROP_UM_PER_PX, Image
 from heme_edge.errors import HemeError, PhotoError, SourceError
 from heme_edge.sim.cells import Patch
-from heme_edge.sim.palette import Field
+from heme_edge.sim.cutting import cut_out
 from heme_edge.sim.recipes import NORMAL_MARROW
 from heme_edge.sim.slide import SLIDE_UM_PER_PX
 
@@ -18,11 +18,6 @@ PER_CLASS = 400
 """At most so many crops of a class are considered."""
 RARE = 0.5
 """Share, in per cent, of a class that the normal marrow does not list."""
-STAINED = 0.16
-"""Summed density (R + G + B) from which a pixel is not empty slide."""
-CELL_REACH_UM = 11.0
-OPENING_PX = 21
-"""Pieces of neighbouring red cells thinner than this (5 µm) are cut away."""
 
 
 @dataclass(frozen=True)
@@ -110,33 +105,8 @@ def cut_cell(crop: Image, um_per_px: float = SLIDE_UM_PER_PX) -> Patch:
     """
     import cv2
 
-    background = np.percentile(crop.reshape(-1, 3), 92, axis=0).astype(np.float32)
-    share: Field = np.clip(crop.astype(np.float32) / np.maximum(background, 1), 0.01, 1.0)
-    mask = _cell_mask(-np.log10(share).sum(2))
-    soft = cv2.GaussianBlur(mask, (0, 0), 1.5)[..., None]
-    share = 1 - soft * (1 - share)
-    side = round(crop.shape[0] * CROP_UM_PER_PX / um_per_px) // 2 * 2 + 1
+    cut = cut_out(crop)
+    share = 1 - cut.mask[..., None] / np.float32(255) * (1 - cut.share / np.float32(255))
+    side = round(share.shape[0] * CROP_UM_PER_PX / um_per_px) // 2 * 2 + 1
     resized = cv2.resize(share.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
-    area_um2 = float(mask.sum()) * CROP_UM_PER_PX**2
-    return Patch(np.asarray(resized, np.float32), float(np.sqrt(area_um2 / np.pi)))
-
-
-def _cell_mask(density: Field) -> Field:
-    """The stained piece in the middle, 0 or 1; a plain disc where none can be made out."""
-    import cv2
-
-    height, width = density.shape
-    rows, columns = np.mgrid[:height, :width]
-    away_um = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2) * CROP_UM_PER_PX
-    reach_um = min(CELL_REACH_UM, (min(height, width) / 2 - 3) * CROP_UM_PER_PX)
-    stained = ((density > STAINED) & (away_um < reach_um)).astype(np.uint8)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (OPENING_PX, OPENING_PX))
-    opened = cv2.morphologyEx(stained, cv2.MORPH_OPEN, disc)
-    _, labels = cv2.connectedComponents(opened)
-    middle = labels[away_um < 2.0]
-    label = int(np.bincount(middle).argmax()) if middle.size else 0
-    if label == 0:
-        return np.asarray(away_um < reach_um * 0.7, np.float32)
-    cell = cv2.dilate((labels == label).astype(np.uint8), np.ones((3, 3), np.uint8))
-    outline, _ = cv2.findContours(cell, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(cell, outline, -1, (1,), cv2.FILLED), np.float32)
+    return Patch(np.asarray(resized, np.float32), cut.radius_um)

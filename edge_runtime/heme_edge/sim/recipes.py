@@ -144,6 +144,14 @@ RECIPES: dict[str, Recipe] = {
         (13, 17), "round", (0.30, 0.38), (1.05, 1.2), 0.40, 1.2, _BLUE, (1.1, 1.4),
         eccentric=(0.85, 1.0), hof=0.55, wobble=0.05,
     ),
+    "PL2": Recipe(
+        (30, 80), "many-lobed", (0.25, 0.45), (0.8, 1.05), 0.35, 1.2, _PINK, (0.7, 1.1),
+        second=_BLUE, second_amount=(0.1, 0.35), eccentric=(0.0, 0.4), wobble=0.09,
+        granules=(Granules(palette.AZURE_GRANULE, 0.4, 0.4, 1.5),),
+    ),
+    "U4": Recipe(
+        (14, 19), "plates", (0.25, 0.4), (1.2, 1.5), 0.15, 0.5, _BLUE, (0.5, 0.9), wobble=0.04,
+    ),
 }  # fmt: skip
 STAGES = {"ER": ("ER2", "ER3", "ER3", "ER4")}
 """A parent class is drawn as one of these, by chance."""

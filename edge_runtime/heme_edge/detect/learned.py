@@ -1,0 +1,235 @@
+"""Cells by a small network that was trained on composed marrow and real fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from heme_edge.crops import Image
+from heme_edge.detect.classical import LEAST_SIDE_PX, WORKING_UM_PER_PX, at_working_scale
+from heme_edge.detect.field_of_view import Mask, field_of_view
+from heme_edge.detect.stain import background
+from heme_edge.errors import BundleError, DetectorError
+from heme_edge.results import DetectedCell
+
+if TYPE_CHECKING:
+    from heme_edge.bundle import Bundle
+
+STRIDE = 4
+"""The network's grid, px of the working scale."""
+MULTIPLE = 16
+"""Height and width of what the network is given."""
+WHITE = 235.0
+"""The empty background is brought to this level in each channel."""
+KINDS = {0: "cell", 1: "platelet-clump"}
+"""Kinds of finds by number of their heat."""
+TOO_NEAR = 0.62
+"""Of two cells nearer than this share of the larger radius only the surer one is kept."""
+
+Maps = NDArray[np.float32]
+
+
+def normalised(image: Image, field: Mask) -> Image:
+    """The picture with its empty background white, whatever the lamp.
+
+    Args:
+        image: RGB uint8 ``[H, W, 3]`` at the working scale.
+        field: the field of view; the surround of an eyepiece is made white too.
+    """
+    white = background(image, field) if field.any() else np.full(3, WHITE)
+    levels = np.arange(256)[:, None] * (WHITE / white)
+    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    evened = np.asarray(cv2.LUT(image, table[None]), np.uint8)
+    if not field.all():
+        evened[~field] = round(WHITE)
+    return evened
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """What a bundle says of its detector.
+
+    Attributes:
+        looks_for: in words.
+        min_score: of nucleated cells, and of platelet clumps.
+        files: file name by precision, ``fp32`` and ``int8``.
+    """
+
+    looks_for: tuple[str, ...]
+    min_score: tuple[float, float]
+    files: dict[str, str]
+
+
+def spec_of(bundle: Bundle) -> DetectorSpec:
+    """What a bundle says of its detector.
+
+    Raises:
+        BundleError: that is not what it should be.
+    """
+    table = bundle.info.detector
+    try:
+        low, high = (float(table["min_score"][kind]) for kind in KINDS.values())
+        files = {str(k): str(v) for k, v in table["files"].items()}
+        if table["um_per_px"] != WORKING_UM_PER_PX or table["stride"] != STRIDE:
+            raise ValueError("scale or grid")
+        return DetectorSpec(
+            tuple(map(str, table["looks_for"])), (low, high), {"fp32": files["fp32"], **files}
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"The detector of the bundle '{bundle.info.name}' is of a kind that this program "
+            f"does not know ({error}).",
+            "pip install --upgrade heme-edge",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Finds:
+    """What a detector says of one field.
+
+    Attributes:
+        cells: surest first.
+        thick: how surely each place is too thick to read, float32 ``[h, w]`` in 0..1 over the
+            whole field; None where the detector does not say.
+    """
+
+    cells: list[DetectedCell]
+    thick: Maps | None = None
+
+
+class LearnedDetector:
+    """Finds nucleated cells of any size, and platelet clumps, with a network of a bundle.
+
+    Args:
+        model: the ONNX file (`heme_export.detector` tells its inputs and outputs).
+        spec: what the bundle says of it.
+        threads: of the network; 0 is one for each core.
+
+    Raises:
+        DetectorError: the file cannot be used.
+    """
+
+    name = "learned"
+
+    def __init__(self, model: Path, spec: DetectorSpec, threads: int = 0) -> None:
+        self._session = _open(model, threads)
+        self._spec = spec
+
+    @property
+    def looks_for(self) -> tuple[str, ...]:
+        """What the bundle lists."""
+        return self._spec.looks_for
+
+    def find(self, image: Image, um_per_px: float) -> list[DetectedCell]:
+        """Cells of one field, surest first.
+
+        Args:
+            image: RGB uint8 ``[H, W, 3]``.
+            um_per_px: scale, 0.05 to 1.0 µm/px.
+        """
+        return self.look(image, um_per_px).cells
+
+    def look(self, image: Image, um_per_px: float) -> Finds:
+        """Cells, and where the field is too thick to read."""
+        given, field = ready(image, um_per_px)
+        height, width = field.shape
+        if min(height, width) < LEAST_SIDE_PX:
+            return Finds([])
+        maps = self._session.run(None, {"field": given[None]})[0][0]
+        maps = maps[:, : -(-height // STRIDE), : -(-width // STRIDE)]
+        scales = image.shape[1] / width, image.shape[0] / height
+        places = [p for kind in KINDS for p in _peaks(maps, kind, self._spec.min_score[kind])]
+        kept = _apart([p for p in places if _inside(p, field)])
+        return Finds([_cell(p, scales) for p in kept], maps[5])
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """A place in px of the working scale."""
+
+    x: float
+    y: float
+    radius: float
+    score: float
+    kind: int
+
+
+def _open(model: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises types of its own
+        raise DetectorError(f"The detector '{model.name}' cannot be used: {error}") from error
+
+
+def ready(image: Image, um_per_px: float) -> tuple[Image, Mask]:
+    """What the network is given of a field, and the field of view at the working scale."""
+    small = at_working_scale(image, um_per_px)
+    field = field_of_view(small)
+    return _padded(normalised(small, field)), field
+
+
+def _padded(image: Image) -> Image:
+    """White at the right and below until both sides are multiples of ``MULTIPLE``."""
+    below, right = (-side % MULTIPLE for side in image.shape[:2])
+    white = (round(WHITE),) * 3
+    return np.asarray(
+        cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=white), np.uint8
+    )
+
+
+def _peaks(maps: Maps, kind: int, least: float) -> list[_Peak]:
+    """Places that are surer than their neighbours on the grid."""
+    heat = maps[kind]
+    around = cv2.dilate(heat, np.ones((3, 3), np.uint8))
+    rows, columns = np.nonzero((heat >= around) & (heat >= least))
+    middle = (STRIDE - 1) / 2
+    return [
+        _Peak(
+            float((column + maps[3, row, column]) * STRIDE + middle),
+            float((row + maps[4, row, column]) * STRIDE + middle),
+            float(maps[2, row, column] / WORKING_UM_PER_PX),
+            float(heat[row, column]),
+            kind,
+        )
+        for row, column in zip(rows, columns, strict=True)
+    ]
+
+
+def _inside(peak: _Peak, field: Mask) -> bool:
+    """Whether a place is in the field of view."""
+    height, width = field.shape
+    y, x = int(np.clip(peak.y, 0, height - 1)), int(np.clip(peak.x, 0, width - 1))
+    return bool(field[y, x])
+
+
+def _apart(peaks: list[_Peak]) -> list[_Peak]:
+    """The surest of those that are too near to each other to be two, surest first."""
+    order = sorted(peaks, key=lambda p: -p.score)
+    places = np.array([(p.x, p.y, p.radius) for p in order]).reshape(-1, 3)
+    kept: list[int] = []
+    for k, (x, y, radius) in enumerate(places):
+        others = places[kept]
+        near = TOO_NEAR * np.maximum(others[:, 2], radius)
+        if not (np.hypot(others[:, 0] - x, others[:, 1] - y) < near).any():
+            kept.append(k)
+    return [order[k] for k in kept]
+
+
+def _cell(peak: _Peak, scales: tuple[float, float]) -> DetectedCell:
+    return DetectedCell(
+        (peak.x + 0.5) * scales[0] - 0.5,
+        (peak.y + 0.5) * scales[1] - 0.5,
+        peak.radius * float(np.sqrt(scales[0] * scales[1])),
+        peak.score,
+        KINDS[peak.kind],
+    )

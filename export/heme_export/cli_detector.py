@@ -1,0 +1,65 @@
+"""``heme-export detector``: puts a trained detector into a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from heme_edge.cli_support import data_option
+
+CALIBRATION, JUDGING = 32, 24
+"""Composed fields that measure the INT8 ranges, and that the least score is chosen on."""
+CALIBRATION_SEED, JUDGING_SEED = 7_000_000, 8_000_000
+SIDE_PX = 768
+CROPS = 1500
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--bundle", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="The bundle it is put into [default: the default bundle].")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
+@data_option
+def detector(run: Path, bundle: Path | None, out: Path, data: Path) -> None:
+    """Put the detector of RUN (of `heme-train detector`) into a bundle; the rest of it stays.
+
+    The least score is chosen on fields composed from crops of role `confidence`, INT8 ranges are
+    measured on fields composed from crops of fold roles.
+    """
+    import numpy as np
+
+    from heme_edge.bundle import load_bundle
+    from heme_edge.sim.compose import Composed, Marrow, compose
+    from heme_edge.sim.lens import random_lens
+    from heme_edge.sim.recipes import NORMAL_MARROW
+    from heme_edge.sim.stock import Stock, stock_of
+    from heme_export.detector import bundle_with_detector
+    from heme_train.data import CONFIDENCE, FOLDS, open_crops
+    from heme_train.detector.cli import NO_CELL, NOT_KNOWN
+    from heme_train.detector.fit import load_detector, provenance_of
+
+    crops = open_crops(data)
+
+    def stock(roles: tuple[str, ...]) -> Stock:
+        usable = [c for c in crops.select(roles) if c.code not in NOT_KNOWN]
+        order = np.random.default_rng(0).permutation(len(usable))[:CROPS]
+        return stock_of((usable[i].code, crops.image(usable[i])) for i in order)
+
+    def fields(roles: tuple[str, ...], count: int, seed: int) -> list[Composed]:
+        some = stock(roles)
+        mix = {code: NORMAL_MARROW.get(code, 1.0) for code in some.cells if code not in NO_CELL}
+        rngs = [np.random.default_rng(seed + k) for k in range(count)]
+        return [
+            compose(some, rng, width_px=SIDE_PX, height_px=SIDE_PX, um_per_px=0.5 / 1.6,
+                    marrow=Marrow(mix=mix), lens=random_lens(rng))
+            for rng in rngs
+        ]  # fmt: skip
+
+    made = bundle_with_detector(
+        load_bundle(bundle), load_detector(run), out,
+        fields(FOLDS, CALIBRATION, CALIBRATION_SEED),
+        fields((CONFIDENCE,), JUDGING, JUDGING_SEED),
+        provenance_of(run), click.echo,
+    )  # fmt: skip
+    click.echo(f"bundle: {made.path}")
