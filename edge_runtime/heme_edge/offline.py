@@ -20,6 +20,7 @@ from heme_edge.cli_support import note
 from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
 from heme_edge.errors import HemeError
+from heme_edge.frames.pyramid import check_installed
 from heme_edge.naming import Namer
 from heme_edge.notices import notice
 from heme_edge.outputs import SKIPPED, ResultFiles
@@ -89,6 +90,8 @@ def _check(request: Request, photos: Sequence[Photo]) -> None:
     slide = next((photo for photo in photos if photo.slide), None)
     if request.crops and slide is not None:
         raise HemeError(f"'{slide.path}' is a whole slide, not a single cell.", "Without --crops")
+    if slide is not None:
+        check_installed()
 
 
 def _asked(request: Request, photos: Sequence[Photo], bundle: Bundle) -> str:

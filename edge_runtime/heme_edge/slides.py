@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 
 from heme_edge.classify import Photo, Work, ahead, record
+from heme_edge.cli_support import note
 from heme_edge.errors import SourceError
 from heme_edge.frames.base import Frame
 from heme_edge.frames.whole_slide import WholeSlide
@@ -17,8 +18,6 @@ from heme_edge.resume import Earlier
 
 SLACK_UM = 3.0
 """Two fields may place a cell on their common border so far apart."""
-SAME_CELL = 0.8
-"""Two finds are one cell when their centres are nearer than this share of the larger radius."""
 BOX_UM = 32.0
 """Side of the ledger's boxes; no cell has a larger radius."""
 FIELDS_AHEAD = 2
@@ -35,11 +34,11 @@ class CellLedger:
         self._boxes.setdefault(self._box(x_um, y_um), []).append((x_um, y_um, radius_um))
 
     def holds(self, x_um: float, y_um: float, radius_um: float) -> bool:
-        """Whether this is a cell that was entered before."""
+        """Whether this is a cell that was entered before: one centre lies inside the other."""
         column, row = self._box(x_um, y_um)
         near = itertools.product((column - 1, column, column + 1), (row - 1, row, row + 1))
         return any(
-            (x - x_um) ** 2 + (y - y_um) ** 2 < (SAME_CELL * max(r, radius_um)) ** 2
+            (x - x_um) ** 2 + (y - y_um) ** 2 < max(r, radius_um) ** 2
             for box in near
             for x, y, r in self._boxes.get(box, ())
         )
@@ -88,7 +87,7 @@ def classify_slide(
 ) -> None:
     """Names the cells of a slide until ``max_cells`` are counted (0: all of it).
 
-    A slide that cannot be read is named, counted and skipped, as a photo is.
+    A slide that cannot be read is named on stderr, counted and skipped, as a photo is.
 
     Args:
         photo: the slide.
@@ -96,9 +95,6 @@ def classify_slide(
         max_cells: counted cells after which it is left.
         work: where the results go.
         earlier: rows of an interrupted run, which are not read again.
-
-    Raises:
-        MissingExtraError: no package that reads slides is installed.
     """
     done = {(r["slide_x_um"], r["slide_y_um"]) for r in earlier.photos if r["photo"] == photo.name}
     if photo.name in {slide["slide"] for slide in earlier.slides} or ("", "") in done:
@@ -111,7 +107,8 @@ def classify_slide(
             reading = _begin(photo, source, earlier)
             _read_on(reading, max_cells, work)
     except SourceError as error:
-        problem = error.message.replace(f"{photo.path} ", "", 1).rstrip(".")
+        note(f"{error.message} {error.hint}".strip())
+        problem = error.message.removeprefix(f"{photo.path} ").rstrip(".")
         record(work, [PhotoResult(photo.name, um_per_px or 0.0, problem=problem)])
 
 
@@ -153,7 +150,7 @@ def _read_on(reading: _Reading, max_cells: int, work: Work) -> None:
     work.more(-left)
     if not report.fields_read:
         why = ", ".join(f"{n} {verdict}" for verdict, n in sorted(report.passed_over.items()))
-        raise SourceError(f"has no field that can be read ({why}).")
+        raise SourceError(f"{reading.photo.path} has no field that can be read ({why}).")
     work.files.end_slide(asdict(report))
 
 

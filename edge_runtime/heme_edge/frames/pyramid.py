@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -122,6 +123,16 @@ def _over_white(region: Any) -> Image:
     return np.ascontiguousarray(region[..., :3], np.uint8)
 
 
+def check_installed() -> None:
+    """Nothing, where a package that reads slides is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    if not any(find_spec(package) for package in ("tiffslide", "openslide")):
+        raise MissingExtraError("'tiffslide'", "wsi")
+
+
 def open_pyramid(path: Path) -> Pyramid:
     """Opens a slide with tiffslide, or where that cannot, with OpenSlide if it is installed.
 
@@ -164,7 +175,7 @@ def _check_whole(path: Path, slide: Any) -> None:
         page = level.pages[0]
         ends = (a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True))
         if max(ends, default=0) > length:
-            raise SourceError(f"{path} is cut short.", "Copy it again from the scanner")
+            raise SourceError(f"{path} is cut short.", "Copy it again from the scanner.")
 
 
 def _with_openslide(path: Path) -> Pyramid | None:
@@ -194,7 +205,7 @@ def _guarded(path: Path, step: Callable[[], T]) -> T:
     except Exception as error:
         raise SourceError(
             f"{path} is no whole slide that can be read, or is damaged.",
-            "Slides are .svs, .ndpi, .scn, .mrxs and pyramidal .tif files",
+            "Slides are .svs, .ndpi, .scn, .mrxs and pyramidal .tif files.",
         ) from error
 
 

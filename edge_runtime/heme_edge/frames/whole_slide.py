@@ -101,7 +101,7 @@ class WholeSlide:
             return self._slide.um_per_px, "slide"
         if given is not None:
             return given, "given"
-        raise SourceError(f"{path} does not tell its scale.", "Give --um-per-px")
+        raise SourceError(f"{path} does not tell its scale.", "Give --um-per-px.")
 
     def _choose(self, path: Path) -> Choice:
         choice = choose(self._slide, self.slide_um_per_px)
