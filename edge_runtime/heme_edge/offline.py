@@ -79,6 +79,8 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
         finally:
             namer.backend.close()
         about = _about(request, namer, um_per_px, counts, interrupted)
+        if all(photo.slide for photo in photos):
+            about |= {"um_per_px": None, "um_per_px_source": "slide"}  # see each slide's report
         files.finish(tally, about | {"slides": files.slides}, complete=not interrupted)
     _summary(request, bundle, tally, counts, say)
     if interrupted:

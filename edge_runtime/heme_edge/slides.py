@@ -56,7 +56,8 @@ class SlideReport:
         um_per_px, um_per_px_source: scale of its finest level.
         fields_with_tissue: fields that the overview found.
         fields_read: fields whose cells were named.
-        passed_over: fields that were looked at and cannot be read, by verdict.
+        passed_over: fields looked at so far that cannot be read, by verdict; it is looked ahead, so
+            a slide that is left early may tell of a round more or less.
         counted: cells in the differential.
         enough: whether it ended because enough cells were counted.
     """
@@ -181,9 +182,9 @@ def _own_cells(reading: _Reading, frame: Frame, named: Sequence[NamedCell]) -> l
         if _inside(place.core_um, x_um, y_um) and not reading.ledger.holds(x_um, y_um, radius_um):
             cell = DetectedCell(x_um / scale, y_um / scale, radius_um / scale, one.cell.score)
             found.append(replace(one, cell=cell))
-    for one in found:
-        cell = one.cell
-        reading.ledger.add(cell.x_px * scale, cell.y_px * scale, cell.radius_px * scale)
+    for cell in (one.cell for one in found):  # rounded as in cells.csv, from which a run goes on
+        at = cell.x_px * scale, cell.y_px * scale, cell.radius_px * scale
+        reading.ledger.add(*(round(value, 2) for value in at))
     return found
 
 

@@ -79,6 +79,15 @@ SOURCES = {f.__name__[1:]: f for f in (_stage, _camera, _stream, _video, _folder
 LIVE, FILES = ("stage", "camera", "stream"), ("video", "folder", "slide")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def zarr_thread(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The one thread that zarr, which reads slides, keeps for the life of the process."""
+    with ExitStack() as stack:
+        source = _slide(tmp_path_factory.mktemp("zarr"), stack).source
+        source.read()
+        source.close()
+
+
 @pytest.fixture
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     with no_leaked_threads(), ExitStack() as stack:

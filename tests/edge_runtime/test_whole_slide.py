@@ -103,6 +103,7 @@ def test_columns_and_report(whole_run: Path, slide: Path) -> None:
     for cell in cells:
         assert float(cell["x_px"]) * UM == pytest.approx(float(cell["slide_x_um"]), abs=0.05)
     about = json.loads((whole_run / "run.json").read_text())
+    assert (about["um_per_px"], about["um_per_px_source"]) == (None, "slide")
     report = about["slides"][0]
     assert (report["um_per_px"], report["um_per_px_source"]) == (UM, "slide")
     assert (report["fields_read"], report["enough"]) == (12, False)
