@@ -25,6 +25,10 @@ SQUARE = 0.02
 T = TypeVar("T")
 
 
+class _NotReadableError(SourceError):
+    """A library cannot read the file; another one may."""
+
+
 class _Handle(Protocol):
     """What tiffslide and OpenSlide have in common."""
 
@@ -144,9 +148,9 @@ def open_pyramid(path: Path) -> Pyramid:
         raise SourceError(f"There is no slide called '{path}'.")
     try:
         if path.suffix.lower() in OPENSLIDE_ONLY:
-            raise SourceError(f"{path} is read by OpenSlide only.")
+            raise _NotReadableError(f"{path} is read by OpenSlide only.")
         return _with_tiffslide(path)
-    except (SourceError, MissingExtraError):
+    except (_NotReadableError, MissingExtraError):
         found = _with_openslide(path)
         if found is None:
             raise
@@ -203,7 +207,7 @@ def _guarded(path: Path, step: Callable[[], T]) -> T:
     except SourceError:
         raise
     except Exception as error:
-        raise SourceError(
+        raise _NotReadableError(
             f"{path} is no whole slide that can be read, or is damaged.",
             "Slides are .svs, .ndpi, .scn, .mrxs and pyramidal .tif files.",
         ) from error
