@@ -122,7 +122,7 @@ class AfterNaming:
 
     def find(self, image: Image, um_per_px: float) -> list[DetectedCell]:
         """Finds whose best class is counted in a differential, however uncertain."""
-        named = self.namer.name_field(image, um_per_px)
+        named = self.namer.name_field(image, um_per_px).cells
         return [one.cell for one in named if cell_class(one.name.code).in_differential]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +16,10 @@ import numpy as np
 
 from heme_edge.crops import CROP_PX, CROP_UM, CROP_UM_PER_PX, Image, centre_crop
 from heme_edge.errors import HemeError, PhotoError
+from heme_edge.frames.pyramid import SLIDE_SUFFIXES, is_slide
 from heme_edge.naming import Namer
 from heme_edge.outputs import PhotoResult, ResultFiles
-from heme_edge.photos import find_photos, read_photo
+from heme_edge.photos import SUFFIXES, find_photos, read_photo
 from heme_edge.results import DetectedCell, NamedCell
 from heme_edge.tally import Tally, reason_not_counted
 
@@ -32,10 +33,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Photo:
-    """A file to read, and the name it has in the results."""
+    """A file to read, and the name it has in the results; ``slide``: it is a whole slide."""
 
     path: Path
     name: str
+    slide: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Work:
         tally: counts of the differential.
         counts: counts of the run.
         advance: called after each photo with the number of photos done since the last call.
+        more: called with the number of fields that a slide adds to the work (or takes off it).
     """
 
     namer: Namer
@@ -73,10 +76,11 @@ class Work:
     tally: Tally
     counts: Counts
     advance: Callable[[int], None]
+    more: Callable[[int], None] = lambda _: None
 
 
 def collect(paths: Sequence[Path]) -> list[Photo]:
-    """The photos of files and folders, each named relative to the folder it was found in.
+    """The photos and slides of files and folders, each named relative to the folder it is in.
 
     Where two folders would give two photos one name, all names keep their folder.
 
@@ -86,7 +90,9 @@ def collect(paths: Sequence[Path]) -> list[Photo]:
     found: list[tuple[Path, Path]] = []
     for path in paths:
         if path.is_dir():
-            found += [(p, p.relative_to(path)) for p in find_photos(path)]
+            found += [
+                (p, p.relative_to(path)) for p in find_photos(path, SUFFIXES | SLIDE_SUFFIXES)
+            ]
         elif path.exists():
             found.append((path, Path(path.name)))
         else:
@@ -94,10 +100,11 @@ def collect(paths: Sequence[Path]) -> list[Photo]:
     if not found:
         where = ", ".join(f"'{p}'" for p in paths)
         raise HemeError(
-            f"There are no photos in {where}.", "Photos are .jpg, .png, .tif, .bmp or .webp"
+            f"There are no photos in {where}.",
+            "Photos are .jpg, .png, .tif, .bmp or .webp, slides .svs, .ndpi, .scn or .mrxs",
         )
     clash = len({name for _, name in found}) < len(found)
-    return [Photo(path, str(path if clash else name)) for path, name in found]
+    return [Photo(path, str(path if clash else name), is_slide(path)) for path, name in found]
 
 
 def classify_fields(photos: Sequence[Photo], um_per_px: float, work: Work) -> None:
@@ -106,13 +113,13 @@ def classify_fields(photos: Sequence[Photo], um_per_px: float, work: Work) -> No
     def read(photo: Photo) -> Image | PhotoError:
         return _attempt(partial(_read_field, photo, um_per_px))
 
-    for photo, image in _ahead(read, photos, 1, FIELDS_AHEAD):
+    for photo, image in ahead(read, photos, 1, FIELDS_AHEAD):
         if isinstance(image, PhotoError):
             result = PhotoResult(photo.name, um_per_px, problem=image.message)
         else:
-            cells = work.namer.name_field(image, um_per_px)
-            result = PhotoResult(photo.name, um_per_px, cells)
-        _record(work, [result])
+            named = work.namer.name_field(image, um_per_px)
+            result = PhotoResult(photo.name, um_per_px, named.cells, field=named.score.verdict)
+        record(work, [result])
 
 
 def _read_field(photo: Photo, um_per_px: float) -> Image:
@@ -130,7 +137,7 @@ def classify_crops(photos: Sequence[Photo], um_per_px: float, work: Work) -> Non
     def read(group: Sequence[Photo]) -> list[_CellPhoto | PhotoError]:
         return [_attempt(partial(_read_crop, photo, um_per_px)) for photo in group]
 
-    for group, images in _ahead(read, groups, 1, GROUPS_AHEAD):
+    for group, images in ahead(read, groups, 1, GROUPS_AHEAD):
         crops = [i.crop for i in images if not isinstance(i, PhotoError)]
         names = iter(work.namer.name_crops(np.stack(crops)) if crops else [])
         results = []
@@ -143,7 +150,7 @@ def classify_crops(photos: Sequence[Photo], um_per_px: float, work: Work) -> Non
             middle = DetectedCell(image.x_px, image.y_px, math.nan, 1.0)
             cell = NamedCell(middle, name, reason)
             results.append(PhotoResult(photo.name, um_per_px, [cell]))
-        _record(work, results)
+        record(work, results)
 
 
 def _read_crop(photo: Photo, um_per_px: float) -> _CellPhoto:
@@ -163,8 +170,12 @@ def _attempt(read: Callable[[], T]) -> T | PhotoError:
         return error
 
 
-def _record(work: Work, results: Sequence[PhotoResult]) -> None:
-    """Writes, then counts: what could not be written is not counted."""
+def record(work: Work, results: Sequence[PhotoResult]) -> None:
+    """Writes, then counts: what could not be written is not counted.
+
+    Raises:
+        OutputError: the disk is full, or the folder is gone.
+    """
     work.files.add(results)
     for result in results:
         work.tally.add(result.cells)
@@ -174,9 +185,9 @@ def _record(work: Work, results: Sequence[PhotoResult]) -> None:
     work.advance(len(results))
 
 
-def _ahead(
+def ahead(
     function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int
-) -> Iterator[tuple[T, R]]:
+) -> Generator[tuple[T, R], None, None]:
     """``(item, function(item))`` in order, computed a bounded distance ahead in threads."""
     source = iter(items)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="reader")

@@ -54,20 +54,23 @@ def main() -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results.")
 @click.option("--crops", is_flag=True, help="The photos are single cells, not fields.")
+@click.option("--max-cells", type=click.IntRange(0), default=500, show_default=True,
+              help="Counted cells after which a slide is left; 0: read all of it.")  # fmt: skip
 @scale_option
 @model_options
 def classify(
-    paths: tuple[Path, ...], out: Path, crops: bool, um_per_px: float | None,
+    paths: tuple[Path, ...], out: Path, crops: bool, max_cells: int, um_per_px: float | None,
     bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
-    """Name the cells in photos (files or folders) and write the differential to --out.
+    """Name the cells in photos and whole slides (files or folders); the differential is in --out.
 
-    Writes cells.csv, photos.csv, differential.csv and run.json. Exit code 0: all photos
-    read; 1: some skipped; 2: nothing usable; 130: interrupted.
+    Writes cells.csv, photos.csv, differential.csv and run.json. An interrupted run goes on with
+    the same command. Exit code 0: all read; 1: some skipped; 2: nothing usable; 130: interrupted.
     """
     from heme_edge.offline import Request, run
 
-    counts = run(Request(paths, out, crops, um_per_px, bundle, precision, backend), click.echo)
+    request = Request(paths, out, crops, um_per_px, bundle, precision, backend, max_cells)
+    counts = run(request, click.echo)
     if not counts.read:
         return EXIT_UNUSABLE
     return EXIT_SOME_SKIPPED if counts.skipped else 0

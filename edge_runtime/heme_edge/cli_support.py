@@ -24,6 +24,8 @@ EXTRA_OF = {
     "pycuda": "tensorrt",
     "cuda": "tensorrt",
     "umap": "cluster",
+    "tiffslide": "wsi",
+    "tifffile": "wsi",
 }
 """Packages that the base does not bring (cv2: not on aarch64), and the extra that does."""
 

@@ -30,7 +30,7 @@ from heme_edge.draw import annotate
 from heme_edge.errors import HemeError, SourceError
 from heme_edge.frames import is_simulated, open_source
 from heme_edge.frames.base import Frame, FrameSource
-from heme_edge.naming import Namer
+from heme_edge.naming import NamedField, Namer
 from heme_edge.notices import notice
 from heme_edge.offline import about_model, differential_lines
 from heme_edge.outputs import write_whole
@@ -146,14 +146,15 @@ def _analyse(request: Request, namer: Namer, session: _Session) -> None:
     show = _JsonLines() if request.headless else _Picture(request.picture or DEFAULT_PICTURE)
     show.begin(session)
     while (frame := session.source.read()) is not None:
-        cells = namer.name_field(frame.image, session.um_per_px)
+        named = namer.name_field(frame.image, session.um_per_px)
+        cells = named.cells
         age_ms = 1000 * (time.monotonic() - frame.captured_s)
         session.analysed += 1
         session.cells += len(cells)
         session.ages_ms.append(age_ms)
         session.size = (frame.image.shape[1], frame.image.shape[0])
         session.tally.add(cells)
-        show.frame(session, frame, cells, age_ms)
+        show.frame(session, frame, named, age_ms)
     if isinstance(show, _Picture):
         show.last(session)
 
@@ -164,9 +165,7 @@ class _JsonLines:
     def begin(self, session: _Session) -> None:
         print(notice(session.losses), file=sys.stderr)
 
-    def frame(
-        self, session: _Session, frame: Frame, cells: Sequence[NamedCell], age_ms: float
-    ) -> None:
+    def frame(self, session: _Session, frame: Frame, named: NamedField, age_ms: float) -> None:
         line = {
             "frame": frame.index,
             "time_s": round(frame.captured_s - session.started_s, 4),
@@ -178,8 +177,9 @@ class _JsonLines:
                     "code": c.name.code,
                     "probability": round(c.name.probability, 4),
                 }
-                for c in cells
+                for c in named.cells
             ],
+            "field": named.score.verdict,
         }
         print(json.dumps(line), flush=True)
 
@@ -201,15 +201,16 @@ class _Picture:
         print(f"Scale: {session.um_per_px} µm/px ({session.um_per_px_source}).")
         print(f"The annotated frame is in {self._path}. Ctrl-C ends.", flush=True)
 
-    def frame(
-        self, session: _Session, frame: Frame, cells: Sequence[NamedCell], age_ms: float
-    ) -> None:
-        self._shown = (frame, cells)
+    def frame(self, session: _Session, frame: Frame, named: NamedField, age_ms: float) -> None:
+        self._shown = (frame, named.cells)
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + PICTURE_EVERY_S
         self._write(session)
-        print(f"frame {frame.index}: {len(cells)} cells, {age_ms:.0f} ms old", flush=True)
+        said = "" if named.score.readable else f", field {named.score.verdict}"
+        print(
+            f"frame {frame.index}: {len(named.cells)} cells, {age_ms:.0f} ms old{said}", flush=True
+        )
 
     def last(self, session: _Session) -> None:
         """Writes the last frame, however short ago the one before was written."""

@@ -13,6 +13,7 @@ from heme_edge.bundle import Bundle
 from heme_edge.crops import Image, cut_crops
 from heme_edge.detect.base import Detector
 from heme_edge.detect.field_of_view import field_of_view
+from heme_edge.field_score import READABLE, FieldScore, score_field
 from heme_edge.results import CellName, DetectedCell, NamedCell
 from heme_edge.tally import reason_not_counted
 
@@ -35,6 +36,14 @@ def best_two(
 
 
 @dataclass(frozen=True)
+class NamedField:
+    """The cells of one field, and how much of the field can be read."""
+
+    cells: list[NamedCell]
+    score: FieldScore
+
+
+@dataclass(frozen=True)
 class Namer:
     """Names the cells of fields with one detector, bundle and backend.
 
@@ -52,28 +61,29 @@ class Namer:
         """Names of crops uint8 ``[N, 96, 96, 3]``."""
         return best_two(*self.backend.infer(crops), self.bundle.codes)
 
-    def name_field(self, image: Image, um_per_px: float) -> list[NamedCell]:
-        """Cells of one field.
+    def name_field(self, image: Image, um_per_px: float, glass: float | None = None) -> NamedField:
+        """Cells of one field; none is counted where the field cannot be read.
 
         Args:
             image: RGB uint8 ``[H, W, 3]``.
             um_per_px: its scale.
+            glass: green of bare glass where it is known, see ``score_field``.
         """
         cells = self.detector.find(image, um_per_px)
         names = self.name_crops(cut_crops(image, cells, um_per_px))
-        readable = is_readable(image)
+        score = score_field(image, um_per_px, glass=glass)
         seen = field_of_view(image) if cells else None
         threshold = self.bundle.info.reject_threshold
-        return [
-            NamedCell(
-                cell,
+        reasons = (
+            reason_not_counted(
                 name,
-                reason_not_counted(
-                    name, threshold, cut=_is_cut(cell, image, seen), readable=readable
-                ),
+                threshold,
+                cut=_is_cut(cell, image, seen),
+                readable=score.at(cell.x_px, cell.y_px) == READABLE,
             )
             for cell, name in zip(cells, names, strict=True)
-        ]
+        )
+        return NamedField(list(map(NamedCell, cells, names, reasons)), score)
 
 
 def _is_cut(cell: DetectedCell, image: Image, seen: NDArray[np.bool_] | None) -> bool:
@@ -88,17 +98,3 @@ def _is_cut(cell: DetectedCell, image: Image, seen: NDArray[np.bool_] | None) ->
     xs = np.clip(np.rint(x + r * np.cos(turns)), 0, width - 1).astype(int)
     ys = np.clip(np.rint(y + r * np.sin(turns)), 0, height - 1).astype(int)
     return not bool(seen[ys, xs].all())
-
-
-MIN_BRIGHT, MIN_CONTRAST = 60, 25
-
-
-def is_readable(image: Image) -> bool:
-    """Whether a field has light and contrast: not black, not saturated, not one flat colour.
-
-    The 95th percentile of green must reach 60 of 255, and the spread between its 1st and
-    99th percentile 25.
-    """
-    green = image[::4, ::4, 1] if min(image.shape[:2]) >= 16 else image[..., 1]
-    low, bright, high = np.percentile(green, (1, 95, 99))
-    return bool(bright >= MIN_BRIGHT and high - low >= MIN_CONTRAST)

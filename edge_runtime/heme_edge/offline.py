@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,26 @@ from typing import Any
 from heme_edge import RESEARCH_USE_ONLY, __version__
 from heme_edge.backends import open_backend
 from heme_edge.bundle import Bundle, load_bundle
-from heme_edge.classify import Counts, Work, classify_crops, classify_fields, collect
+from heme_edge.classify import Counts, Photo, Work, classify_crops, classify_fields, collect
 from heme_edge.cli_support import note
 from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
+from heme_edge.errors import HemeError
+from heme_edge.frames.pyramid import check_installed
 from heme_edge.naming import Namer
 from heme_edge.notices import notice
-from heme_edge.outputs import ResultFiles
+from heme_edge.outputs import SKIPPED, ResultFiles
+from heme_edge.resume import Earlier, fingerprint
+from heme_edge.slides import classify_slide
 from heme_edge.tally import Tally
+
+DIFFERENTIAL_CELLS = 500
+"""Cells of a differential of the bone marrow (ICSH 2008): then a slide is left."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; ``um_per_px`` None means assumed."""
+    """What the user asked for; ``um_per_px`` None means assumed, ``max_cells`` 0 no limit."""
 
     paths: tuple[Path, ...]
     out: Path
@@ -36,19 +43,23 @@ class Request:
     bundle: Path | None = None
     precision: str = "auto"
     backend: str = "auto"
+    max_cells: int = DIFFERENTIAL_CELLS
 
 
 def run(request: Request, say: Callable[[str], None]) -> Counts:
-    """Classifies photos and writes the results; after Ctrl-C too, for the photos done.
+    """Classifies photos and slides and writes the results; after Ctrl-C too, for what is done.
+
+    An interrupted run is gone on with when the same is asked again.
 
     Raises:
         HemeError: wrong use, or nothing to read.
         KeyboardInterrupt: again, once the results are written.
     """
     photos = collect(request.paths)
+    _check(request, photos)
     bundle = load_bundle(request.bundle)
     um_per_px = request.um_per_px or ASSUMED_UM_PER_PX
-    if request.um_per_px is None:
+    if request.um_per_px is None and not all(photo.slide for photo in photos):
         say(f"Scale: {um_per_px} µm/px, assumed. Give --um-per-px if it is another.")
     namer = Namer(
         bundle,
@@ -56,21 +67,62 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
         open_detector(),
     )
     tally, counts = Tally.of(bundle), Counts()
-    step = classify_crops if request.crops else classify_fields
     interrupted = False
-    with ResultFiles(request.out, tally.names) as files:
+    with ResultFiles(request.out, tally.names, _asked(request, photos, bundle)) as files:
+        _take_up(files.earlier, tally, counts, say)
         try:
-            with _progress(len(photos)) as bar, _interruptible(bar) as advance:
-                step(photos, um_per_px, Work(namer, files, tally, counts, advance))
+            with _progress(len(photos)) as (bar, more), _interruptible(bar) as advance:
+                work = Work(namer, files, tally, counts, advance, more)
+                _classify(request, photos, um_per_px, work)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             namer.backend.close()
-        files.finish(tally, _about(request, namer, um_per_px, counts, interrupted))
+        about = _about(request, namer, um_per_px, counts, interrupted)
+        if all(photo.slide for photo in photos):
+            about |= {"um_per_px": None, "um_per_px_source": "slide"}  # see each slide's report
+        files.finish(tally, about | {"slides": files.slides}, complete=not interrupted)
     _summary(request, bundle, tally, counts, say)
     if interrupted:
         raise KeyboardInterrupt
     return counts
+
+
+def _check(request: Request, photos: Sequence[Photo]) -> None:
+    slide = next((photo for photo in photos if photo.slide), None)
+    if request.crops and slide is not None:
+        raise HemeError(f"'{slide.path}' is a whole slide, not a single cell.", "Without --crops")
+    if slide is not None:
+        check_installed()
+
+
+def _asked(request: Request, photos: Sequence[Photo], bundle: Bundle) -> str:
+    """Fingerprint of everything that the results depend on."""
+    said: list[Any] = [__version__, bundle.digest, request.precision, request.backend]
+    said += [request.crops, request.um_per_px, request.max_cells]
+    return fingerprint(said, [photo.path for photo in photos])
+
+
+def _take_up(earlier: Earlier, tally: Tally, counts: Counts, say: Callable[[str], None]) -> None:
+    """Counts what an interrupted run wrote."""
+    for cell in earlier.cells:
+        tally.add_one(cell["code"], cell["reason"])
+    counts.cells = len(earlier.cells)
+    counts.skipped = sum(photo["status"] == SKIPPED for photo in earlier.photos)
+    counts.read = len(earlier.photos) - counts.skipped
+    if earlier.photos:
+        say(f"Going on after {len(earlier.photos)} photos or fields that an earlier run did.")
+
+
+def _classify(request: Request, photos: Sequence[Photo], um_per_px: float, work: Work) -> None:
+    """Photos first, then slide after slide; what an earlier run did is left out."""
+    earlier = work.files.earlier
+    done = {row["photo"] for row in earlier.photos}
+    left = [photo for photo in photos if not photo.slide and photo.name not in done]
+    step = classify_crops if request.crops else classify_fields
+    step(left, um_per_px, work)
+    for slide in (photo for photo in photos if photo.slide):
+        classify_slide(slide, request.um_per_px, request.max_cells, work, earlier)
 
 
 def _about(
@@ -159,13 +211,17 @@ def _interruptible(advance: Callable[[int], None]) -> Iterator[Callable[[int], N
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on a terminal; nothing elsewhere."""
+def _progress(total: int) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """A bar with rate and time left on a terminal, nothing elsewhere: to advance it, to add."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda _: None, lambda _: None
         return
     from heme_edge.progress import photo_bar
 
     with photo_bar() as bar:
         task = bar.add_task("photos", total=total)
-        yield lambda done: bar.advance(task, done)
+
+        def more(fields: int) -> None:
+            bar.update(task, total=(bar.tasks[0].total or 0) + fields)
+
+        yield lambda done: bar.advance(task, done), more

@@ -16,7 +16,9 @@ from typing import Any
 
 from heme_edge.errors import HemeError
 from heme_edge.results import NamedCell
+from heme_edge.resume import Journal, Row, table_text
 from heme_edge.tally import UNCERTAIN, Tally
+from heme_edge.writing import write_whole as write_whole
 
 CELLS_HEADER = [
     "photo",
@@ -31,8 +33,10 @@ CELLS_HEADER = [
     "disagreement",
     "counted",
     "reason",
+    "slide_x_um",
+    "slide_y_um",
 ]
-PHOTOS_HEADER = ["photo", "status", "cells", "reason"]
+PHOTOS_HEADER = ["photo", "status", "cells", "reason", "field", "slide_x_um", "slide_y_um"]
 DIFFERENTIAL_HEADER = ["code", "name", "count", "percent", "low95", "high95"]
 READ, SKIPPED = "read", "skipped"
 
@@ -43,19 +47,28 @@ class OutputError(HemeError):
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """What became of one photo.
+    """What became of one photo, or of one field of a whole slide.
 
     Attributes:
-        photo: its name in the results.
-        um_per_px: its scale.
-        cells: what was found, possibly nothing.
+        photo: its name in the results; a slide's fields all have the slide's.
+        um_per_px: its scale; of a slide, of its finest level.
+        cells: what was found, possibly nothing; on a slide in px of its finest level.
         problem: why it was skipped; empty when it was read.
+        field: the verdict of its score; empty for single cells and what was skipped.
+        corner_um: where the field lies on a slide: left and top; None for a photo.
     """
 
     photo: str
     um_per_px: float
     cells: Sequence[NamedCell] = ()
     problem: str = ""
+    field: str = ""
+    corner_um: tuple[float, float] | None = None
+
+
+def corner_text(corner_um: tuple[float, float] | None) -> tuple[str, str]:
+    """The place of a field in ``photos.csv``; empty for a photo."""
+    return ("", "") if corner_um is None else (f"{corner_um[0]:.1f}", f"{corner_um[1]:.1f}")
 
 
 class ResultFiles:
@@ -67,17 +80,24 @@ class ResultFiles:
     Args:
         folder: made if it is missing.
         names: class code to name.
+        asked: fingerprint of what was asked for; an interrupted run of the same is gone on with.
+
+    Attributes:
+        earlier: what that run wrote.
 
     Raises:
         OutputError: the folder or a file cannot be made.
     """
 
-    def __init__(self, folder: Path, names: dict[str, str]) -> None:
+    def __init__(self, folder: Path, names: dict[str, str], asked: str = "") -> None:
         self._folder, self._names = folder, names
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._cells = _Table(folder / "cells.csv", CELLS_HEADER)
-            self._photos = _Table(folder / "photos.csv", PHOTOS_HEADER)
+            self._journal = Journal(folder, asked)
+            self.earlier = self._journal.earlier(CELLS_HEADER, PHOTOS_HEADER)
+            self._cells = _Table(folder / "cells.csv", CELLS_HEADER, self.earlier.cells)
+            self._photos = _Table(folder / "photos.csv", PHOTOS_HEADER, self.earlier.photos)
+            self._journal.begin(self.earlier)
         except OSError as error:
             raise _output_error(folder, error) from error
 
@@ -100,26 +120,46 @@ class ResultFiles:
         cells: list[list[Any]] = []
         photos: list[list[Any]] = []
         for r in results:
-            cells += [self._cell_row(r.photo, cell, r.um_per_px) for cell in r.cells]
-            photos.append([r.photo, SKIPPED if r.problem else READ, len(r.cells), r.problem])
+            cells += [self._cell_row(r, cell) for cell in r.cells]
+            status = SKIPPED if r.problem else READ
+            place = corner_text(r.corner_um)
+            photos.append([r.photo, status, len(r.cells), r.problem, r.field, *place])
         try:
             self._cells.add(cells)
             self._photos.add(photos)
         except OSError as error:
             raise _output_error(self._folder, error) from error
 
-    def finish(self, tally: Tally, about: dict[str, Any]) -> None:
-        """Writes differential.csv and run.json, each whole or not at all."""
+    def end_slide(self, report: dict[str, Any]) -> None:
+        """Notes that a slide was read to its end, or until there were enough cells."""
         try:
-            write_whole(self._folder / "differential.csv", _differential_text(tally).encode())
-            write_whole(self._folder / "run.json", json.dumps(about, indent=1).encode() + b"\n")
+            self._journal.end_slide(report)
         except OSError as error:
             raise _output_error(self._folder, error) from error
 
-    def _cell_row(self, photo: str, named: NamedCell, um_per_px: float) -> list[Any]:
-        cell, name = named.cell, named.name
+    @property
+    def slides(self) -> list[dict[str, Any]]:
+        """Reports of the slides done."""
+        return self._journal.slides
+
+    def finish(self, tally: Tally, about: dict[str, Any], *, complete: bool = True) -> None:
+        """Writes differential.csv and run.json, each whole or not at all.
+
+        An incomplete run is gone on with when the same is asked again.
+        """
+        try:
+            write_whole(self._folder / "differential.csv", _differential_text(tally).encode())
+            write_whole(self._folder / "run.json", json.dumps(about, indent=1).encode() + b"\n")
+            if complete:
+                self._journal.end()
+        except OSError as error:
+            raise _output_error(self._folder, error) from error
+
+    def _cell_row(self, result: PhotoResult, named: NamedCell) -> list[Any]:
+        cell, name, um_per_px = named.cell, named.name, result.um_per_px
+        on_slide = result.corner_um is not None
         return [
-            photo,
+            result.photo,
             f"{cell.x_px:.1f}",
             f"{cell.y_px:.1f}",
             "" if math.isnan(cell.radius_px) else f"{cell.radius_px * um_per_px:.2f}",
@@ -131,13 +171,18 @@ class ResultFiles:
             f"{name.disagreement:.4f}",
             "true" if named.counted else "false",
             named.reason,
+            *(f"{at * um_per_px:.2f}" if on_slide else "" for at in (cell.x_px, cell.y_px)),
         ]
 
 
 class _Table:
     """A CSV file written without a buffer, which never ends in half a row."""
 
-    def __init__(self, path: Path, header: Sequence[str]) -> None:
+    def __init__(self, path: Path, header: Sequence[str], rows: Sequence[Row]) -> None:
+        if rows:
+            write_whole(path, table_text(header, rows).encode())
+            self._file = path.open("ab", buffering=0)
+            return
         self._file = path.open("wb", buffering=0)
         self.add([list(header)])
 
@@ -169,20 +214,6 @@ def _differential_text(tally: Tally) -> str:
     uncertain = "not counted: no name was certain enough"
     writer.writerow([UNCERTAIN, uncertain, tally.left_out[UNCERTAIN], "", "", ""])
     return text.getvalue()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all.
-
-    Raises:
-        OSError: as the file system says.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _output_error(folder: Path, error: OSError) -> OutputError:

@@ -30,12 +30,12 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(1, int(p), "") if p.isdigit() else (0, 0, p.lower()) for p in parts]
 
 
-def find_photos(folder: Path) -> list[Path]:
-    """Every file below ``folder`` with a photo's suffix, in natural order; hidden ones left out."""
+def find_photos(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
+    """Every file below ``folder`` with such a suffix, in natural order; hidden ones left out."""
     found = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     ]

@@ -94,10 +94,14 @@ class Tally:
     def add(self, cells: Iterable[NamedCell]) -> None:
         """Adds named cells."""
         for cell in cells:
-            if cell.counted:
-                self.counted[cell.name.code] += 1
-            else:
-                self.left_out[cell.reason] += 1
+            self.add_one(cell.name.code, cell.reason)
+
+    def add_one(self, code: str, reason: str) -> None:
+        """Adds a cell of a class; it is counted when there is no reason not to."""
+        if reason:
+            self.left_out[reason] += 1
+        else:
+            self.counted[code] += 1
 
     @property
     def total(self) -> int:

@@ -14,14 +14,19 @@ import pytest
 
 from heme_edge.frames import FrameSource, is_simulated, open_source
 from heme_edge.frames.live import LiveSource
+from heme_edge.frames.whole_slide import WholeSlide
 from heme_edge.sim.slide import draw_smear
 from heme_edge.sim.stage import SimulatedStage
+from tests.edge_runtime.slide_kit import write_slide
 from tests.edge_runtime.test_frames_kit import (
+    HEIGHT,
+    WIDTH,
     FakeGrabber,
     is_red,
     mjpeg_server,
     no_leaked_threads,
     number_of,
+    picture,
     write_photos,
     write_video,
 )
@@ -62,8 +67,25 @@ def _folder(tmp_path: Path, stack: ExitStack) -> Case:
     return Case(open_source(str(write_photos(tmp_path / "photos", FILE_FRAMES))))
 
 
-SOURCES = {f.__name__[1:]: f for f in (_stage, _camera, _stream, _video, _folder)}
-LIVE, FILES = ("stage", "camera", "stream"), ("video", "folder")
+def _slide(tmp_path: Path, stack: ExitStack) -> Case:
+    """The numbered pictures side by side on a slide; each is a field."""
+    picture_row = np.concatenate([picture(number) for number in range(FILE_FRAMES)], axis=1)
+    path = write_slide(tmp_path / "row.svs", picture_row, levels=1)
+    fields = [(x, 0, x + WIDTH, HEIGHT) for x in range(0, FILE_FRAMES * WIDTH, WIDTH)]
+    return Case(WholeSlide(path, cores=fields, margin_um=0))
+
+
+SOURCES = {f.__name__[1:]: f for f in (_stage, _camera, _stream, _video, _folder, _slide)}
+LIVE, FILES = ("stage", "camera", "stream"), ("video", "folder", "slide")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def zarr_thread(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The one thread that zarr, which reads slides, keeps for the life of the process."""
+    with ExitStack() as stack:
+        source = _slide(tmp_path_factory.mktemp("zarr"), stack).source
+        source.read()
+        source.close()
 
 
 @pytest.fixture
@@ -180,7 +202,14 @@ def test_a_file_gives_every_frame_in_order(case: Case) -> None:
 
 
 @every_source
-def test_only_the_stage_is_simulated_and_knows_its_scale(case: Case) -> None:
-    stage = case.source.name == "simulated stage"
+def test_only_the_stage_is_simulated_and_only_it_and_slides_know_their_scale(case: Case) -> None:
+    stage, slide = case.source.name == "simulated stage", isinstance(case.source, WholeSlide)
     assert is_simulated(case.source) == stage
-    assert (case.source.um_per_px is not None) == stage
+    assert (case.source.um_per_px is not None) == (stage or slide)
+
+
+@every_source
+def test_only_a_slide_tells_where_a_frame_lies(case: Case) -> None:
+    frame = case.source.read()
+    assert frame is not None
+    assert (frame.place is not None) == isinstance(case.source, WholeSlide)

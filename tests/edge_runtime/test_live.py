@@ -43,7 +43,7 @@ def test_every_frame_of_a_video(tmp_path: Path, heme_edge: Run) -> None:
     frames, summary = lines(done.stdout)
     assert [f["frame"] for f in frames] == list(range(5))
     for frame in frames:
-        assert list(frame) == ["frame", "time_s", "age_ms", "cells"]
+        assert list(frame) == ["frame", "time_s", "age_ms", "cells", "field"]
         assert len(frame["cells"]) == 7
         assert list(frame["cells"][0]) == ["x_px", "y_px", "code", "probability"]
     assert summary["frames_captured"] == summary["frames_analysed"] == 5

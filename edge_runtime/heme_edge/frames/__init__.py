@@ -28,7 +28,7 @@ def open_source(
     Args:
         spec: digits = camera index; ``/dev/...`` = camera path; ``http://``, ``https://`` or
             ``rtsp://`` = network stream; ``sim`` = the simulated stage; a folder = its photos;
-            a file = a video. A folder that is called ``sim`` is ``./sim``.
+            a file = a whole slide or a video. A folder that is called ``sim`` is ``./sim``.
         sim_seed: seed of the simulated slide and stage.
         sim_truth: JSONL file that the simulated stage writes what is really there to.
         sim_crops: folder of real single-cell images that the simulated stage shows.
@@ -64,6 +64,12 @@ def _open_path(spec: str) -> FrameSource:
         from heme_edge.frames.folder import PhotoFolder
 
         return PhotoFolder(path)
+    from heme_edge.frames.pyramid import SLIDE_SUFFIXES
+
+    if path.is_file() and path.suffix.lower() in SLIDE_SUFFIXES:
+        from heme_edge.frames.whole_slide import WholeSlide
+
+        return WholeSlide(path)
     if path.is_file():
         from heme_edge.frames.video import VideoFile
 

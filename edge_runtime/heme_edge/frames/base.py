@@ -7,6 +7,24 @@ from typing import Protocol
 
 from heme_edge.crops import Image
 
+CoreUm = tuple[float, float, float, float]
+"""Left, top, right and bottom on a slide, µm."""
+
+
+@dataclass(frozen=True)
+class SlidePlace:
+    """Where a frame lies on a whole slide, µm from the centre of the slide's first pixel.
+
+    Attributes:
+        x_um, y_um: the centre of the frame's first pixel.
+        core_um: left, top, right and bottom of the part whose cells are this frame's; what lies
+            around it is shown so that they are seen whole, and is another frame's.
+    """
+
+    x_um: float
+    y_um: float
+    core_um: CoreUm
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -17,12 +35,14 @@ class Frame:
         index: number of the captured frame, from 0; gaps are frames a live source dropped.
         captured_s: ``time.monotonic()`` when it was captured, seconds.
         name: file name for a folder, else empty.
+        place: where it lies on a whole slide, None for other sources.
     """
 
     image: Image
     index: int
     captured_s: float
     name: str = ""
+    place: SlidePlace | None = None
 
 
 class FrameSource(Protocol):
