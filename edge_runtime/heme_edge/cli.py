@@ -37,8 +37,13 @@ def model_options(command: Command) -> Command:
 scale_option = click.option(
     "--um-per-px",
     type=click.FloatRange(0.05, 1.0),
-    help="Scale of the pictures in µm per pixel [default: 0.25, marked as assumed].",
+    help="Scale of the pictures in µm per pixel [default: from --optics or red cells; with "
+    "--crops 0.25, marked as assumed].",
 )
+optics_option = click.option(
+    "--optics", type=click.Path(dir_okay=False, path_type=Path), metavar="JSON",
+    help="Profile of the camera, as heme-calibrate optics writes it: scale, flat field, white.",
+)  # fmt: skip
 
 
 @click.group(cls=HemeGroup)
@@ -55,10 +60,11 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results.")
 @click.option("--crops", is_flag=True, help="The photos are single cells, not fields.")
 @scale_option
+@optics_option
 @model_options
 def classify(
     paths: tuple[Path, ...], out: Path, crops: bool, um_per_px: float | None,
-    bundle: Path | None, precision: str, backend: str,
+    optics: Path | None, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Name the cells in photos (files or folders) and write the differential to --out.
 
@@ -67,7 +73,8 @@ def classify(
     """
     from heme_edge.offline import Request, run
 
-    counts = run(Request(paths, out, crops, um_per_px, bundle, precision, backend), click.echo)
+    asked = Request(paths, out, crops, um_per_px, bundle, precision, backend, optics)
+    counts = run(asked, click.echo)
     if not counts.read:
         return EXIT_UNUSABLE
     return EXIT_SOME_SKIPPED if counts.skipped else 0
@@ -79,6 +86,7 @@ def classify(
     help="Camera number or /dev path, http:// or rtsp:// stream, video file, photo folder, or sim.",
 )  # fmt: skip
 @scale_option
+@optics_option
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this long.")
 @click.option("--headless", is_flag=True, help="JSON lines on stdout, no picture.")
 @click.option(
@@ -91,8 +99,8 @@ def classify(
               help="Class folders of real crops to paste into the simulated smear.")  # fmt: skip
 @model_options
 def live(
-    camera: str, um_per_px: float | None, seconds: float | None, headless: bool,
-    picture: Path | None, sim_seed: int, sim_truth: Path | None, sim_crops: Path | None,
+    camera: str, um_per_px: float | None, optics: Path | None, seconds: float | None,
+    headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None, sim_crops: Path | None,
     bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, until Ctrl-C."""
@@ -101,7 +109,7 @@ def live(
     return run(
         Request(
             camera, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
-            bundle, precision, backend,
+            bundle, precision, backend, optics,
         )
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,30 @@ from typing import Any
 from heme_edge import RESEARCH_USE_ONLY, __version__
 from heme_edge.backends import open_backend
 from heme_edge.bundle import Bundle, load_bundle
-from heme_edge.classify import Counts, Work, classify_crops, classify_fields, collect
+from heme_edge.classify import (
+    Counts,
+    Photo,
+    Work,
+    classify_crops,
+    classify_fields,
+    collect,
+    first_fields,
+)
 from heme_edge.cli_support import note
-from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
+from heme_edge.errors import OpticsError
 from heme_edge.naming import Namer
 from heme_edge.notices import notice
+from heme_edge.optics.drift import DriftMeter
+from heme_edge.optics.session import SessionScale, assumed_scale, known_scale, measured_scale
+from heme_edge.optics.use import Optics, open_optics
 from heme_edge.outputs import ResultFiles
 from heme_edge.tally import Tally
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; ``um_per_px`` None means assumed."""
+    """What the user asked for; ``um_per_px`` None means from ``optics``, or measured."""
 
     paths: tuple[Path, ...]
     out: Path
@@ -36,6 +47,7 @@ class Request:
     bundle: Path | None = None
     precision: str = "auto"
     backend: str = "auto"
+    optics: Path | None = None
 
 
 def run(request: Request, say: Callable[[str], None]) -> Counts:
@@ -47,41 +59,65 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
     """
     photos = collect(request.paths)
     bundle = load_bundle(request.bundle)
-    um_per_px = request.um_per_px or ASSUMED_UM_PER_PX
+    if request.crops and request.optics:
+        raise OpticsError("--optics is for fields; --crops are corrected already.", "without it")
+    optics = open_optics(request.optics, bundle, say)
+    scale = _scale(request, photos, optics)
     if request.um_per_px is None:
-        say(f"Scale: {um_per_px} µm/px, assumed. Give --um-per-px if it is another.")
+        say(f"Scale: {scale.words}. Give --um-per-px if it is another.")
     namer = Namer(
         bundle,
         open_backend(bundle, request.backend, request.precision, say=note),
         open_detector(),
+        DriftMeter(bundle.info.optics),
     )
     tally, counts = Tally.of(bundle), Counts()
-    step = classify_crops if request.crops else classify_fields
     interrupted = False
     with ResultFiles(request.out, tally.names) as files:
         try:
             with _progress(len(photos)) as bar, _interruptible(bar) as advance:
-                step(photos, um_per_px, Work(namer, files, tally, counts, advance))
+                work = Work(namer, files, tally, counts, advance)
+                if request.crops:
+                    classify_crops(photos, scale.um_per_px, work)
+                else:
+                    classify_fields(photos, scale.at, work, optics and optics.correct)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             namer.backend.close()
-        files.finish(tally, _about(request, namer, um_per_px, counts, interrupted))
+        files.finish(tally, _about(request, namer, scale, optics, counts, interrupted))
+    for warning in drift_warnings(namer):
+        say(f"Warning: {warning}")
     _summary(request, bundle, tally, counts, say)
     if interrupted:
         raise KeyboardInterrupt
     return counts
 
 
+def _scale(request: Request, photos: Sequence[Photo], optics: Optics | None) -> SessionScale:
+    known = known_scale(request.um_per_px, optics and optics.profile)
+    if known is not None:
+        return known
+    return assumed_scale() if request.crops else measured_scale(first_fields(photos))
+
+
+def drift_warnings(namer: Namer) -> list[str]:
+    """What the drift meter has to say of the session so far."""
+    report = namer.drift and namer.drift.report()
+    return list(report["warnings"]) if report else []
+
+
 def _about(
-    request: Request, namer: Namer, um_per_px: float, counts: Counts, interrupted: bool
-) -> dict[str, Any]:
+    request: Request, namer: Namer, scale: SessionScale, optics: Optics | None, counts: Counts,
+    interrupted: bool,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "notice": RESEARCH_USE_ONLY,
         "heme_edge": __version__,
         "photos": "crops" if request.crops else "fields",
-        "um_per_px": um_per_px,
-        "um_per_px_source": "assumed" if request.um_per_px is None else "given",
+        **scale.record(),
+        "optics": optics and optics.record(),
+        "drift": namer.drift and namer.drift.report(),
         "read": counts.read,
         "skipped": counts.skipped,
         "cells": counts.cells,
