@@ -107,7 +107,7 @@ def run(request: Request) -> int:
     session, lost = None, None
     try:
         frames = FirstFrames(source)
-        scale = known_scale(request.um_per_px, optics and optics.profile, source.um_per_px)
+        scale = known_scale(request.um_per_px, optics.profile if optics else None, source.um_per_px)
         scale = scale or measured_scale(frames.first())
         session = _Session(source, frames, scale, optics, Tally.of(bundle), bundle.accepted_losses)
         with _stopping(source, request.seconds):
@@ -277,8 +277,8 @@ def _summary(namer: Namer, session: _Session) -> dict[str, Any]:
         "age_ms_p50": round(float(p50), 1),
         "age_ms_p95": round(float(p95), 1),
         **session.scale.record(),
-        "optics": session.optics and session.optics.record(),
-        "drift": namer.drift and namer.drift.report(),
+        "optics": session.optics.record() if session.optics else None,
+        "drift": namer.drift.report() if namer.drift else None,
         "width_px": session.size[0],
         "height_px": session.size[1],
         "simulated": is_simulated(session.source),

@@ -80,7 +80,7 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
                 if request.crops:
                     classify_crops(photos, scale.um_per_px, work)
                 else:
-                    classify_fields(photos, scale.at, work, optics and optics.correct)
+                    classify_fields(photos, scale.at, work, optics.correct if optics else None)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -95,7 +95,7 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
 
 
 def _scale(request: Request, photos: Sequence[Photo], optics: Optics | None) -> SessionScale:
-    known = known_scale(request.um_per_px, optics and optics.profile)
+    known = known_scale(request.um_per_px, optics.profile if optics else None)
     if known is not None:
         return known
     return assumed_scale() if request.crops else measured_scale(first_fields(photos))
@@ -103,7 +103,7 @@ def _scale(request: Request, photos: Sequence[Photo], optics: Optics | None) -> 
 
 def drift_warnings(namer: Namer) -> list[str]:
     """What the drift meter has to say of the session so far."""
-    report = namer.drift and namer.drift.report()
+    report = namer.drift.report() if namer.drift else None
     return list(report["warnings"]) if report else []
 
 
@@ -116,8 +116,8 @@ def _about(
         "heme_edge": __version__,
         "photos": "crops" if request.crops else "fields",
         **scale.record(),
-        "optics": optics and optics.record(),
-        "drift": namer.drift and namer.drift.report(),
+        "optics": optics.record() if optics else None,
+        "drift": namer.drift.report() if namer.drift else None,
         "read": counts.read,
         "skipped": counts.skipped,
         "cells": counts.cells,
