@@ -39,6 +39,10 @@ class SourceError(HemeError):
     """A camera, stream, video or folder that cannot be opened, or was lost while reading."""
 
 
+class OpticsError(HemeError):
+    """A picture from which the optics of a camera cannot be measured."""
+
+
 class MissingExtraError(HemeError):
     """An optional package that is not installed, and the extra that brings it."""
 

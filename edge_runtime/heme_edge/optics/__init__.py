@@ -1,0 +1,1 @@
+"""What a camera's optics do to a picture, measured from what it sees."""
