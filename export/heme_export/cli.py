@@ -14,6 +14,7 @@ from heme_edge.cli_support import HemeGroup, data_option
 from heme_edge.notices import loss_lines
 from heme_export.cli_checkpoint import check_told, checkpoint_options, open_told
 from heme_export.cli_engine import engine
+from heme_export.cli_optics import optics
 from heme_export.cli_triton import triton
 
 
@@ -24,6 +25,7 @@ def main() -> None:
 
 
 main.add_command(engine)
+main.add_command(optics)
 main.add_command(triton)
 
 
