@@ -29,6 +29,7 @@ from heme_edge.optics.measure import ScaleRequest, measure_profile
 from heme_edge.optics.profile import OpticsProfile
 from heme_edge.results import DetectedCell
 from heme_edge.sim import draw_smear
+from heme_edge.sim.palette import BACKGROUND
 from heme_edge.sim.pasted import load_crops
 
 UM_PER_PX = 0.23
@@ -90,9 +91,9 @@ def accuracies(namer: Namer, fields: list[Field], images: list[Image]) -> dict[s
 
 def residual(profile: OpticsProfile, by: NDArray[np.float32], target: list[float]) -> float:
     """Largest difference, in per cent, of an empty slide's colour from the target, anywhere."""
-    corrector = Corrector(profile, target)
-    colour = np.array((247, 232, 214), np.float32)  # of the composed fields: sim.palette.BACKGROUND
-    empty = np.asarray(np.clip(np.rint(colour * by), 0, 255), np.uint8)
+    below_white = [0.85 * value for value in target]  # a clipped channel would look even
+    corrector = Corrector(profile, below_white)
+    empty = spoilt(np.full((*SIZE[::-1], 3), BACKGROUND, np.uint8), by, np.random.default_rng(1))
     seen = corrector.correct(empty).astype(np.float32)
     smooth = seen.reshape(SIZE[1] // 24, 24, SIZE[0] // 24, 24, 3).mean((1, 3))
     return float(100 * np.abs(smooth / np.median(smooth, (0, 1)) - 1).max())
@@ -103,8 +104,9 @@ def cast_left(profile: OpticsProfile, by: NDArray[np.float32], target: list[floa
 
     The exposure (the mean of the three channels) is left out.
     """
-    empty = np.asarray(np.array((247, 232, 214)) * by, np.uint8)
-    white = Corrector(profile, target).correct(empty).mean((0, 1)) / np.array(target)
+    below_white = [0.85 * value for value in target]
+    empty = spoilt(np.full((*SIZE[::-1], 3), BACKGROUND, np.uint8), by, np.random.default_rng(1))
+    white = Corrector(profile, below_white).correct(empty).mean((0, 1)) / np.array(target)
     return float(100 * np.abs(white / white.mean() - 1).max())
 
 

@@ -26,8 +26,6 @@ from heme_edge.tally import Tally, reason_not_counted
 
 MIN_CELL_UM = 4.0
 BATCH = 256
-MOST_TRIED = 40
-"""So many photos are looked at for readable fields that show the scale."""
 FIELDS_AHEAD, GROUPS_AHEAD = 2, 2
 """Photos, or batches of crops, decoded ahead: a photo may be 100 megapixels."""
 T = TypeVar("T")
@@ -105,16 +103,21 @@ def collect(paths: Sequence[Path]) -> list[Photo]:
 
 
 def first_fields(photos: Sequence[Photo]) -> list[Image]:
-    """The first readable photos (8 at most) that are of the size of the first of them."""
+    """The first photos (8 at most) with light and contrast, of the size of the first of them.
+
+    Where there is no such photo, the first that can be decoded; none where none can be.
+    """
     fields: list[Image] = []
-    for photo in photos[:MOST_TRIED]:
+    spare: list[Image] = []
+    for photo in photos:
         with suppress(PhotoError):
             image = read_photo(photo.path)
+            spare = spare or [image]
             if is_readable(image) and image.shape == (fields or [image])[0].shape:
                 fields.append(image)
         if len(fields) == FIRST_FIELDS:
             break
-    return fields
+    return fields or spare
 
 
 def classify_fields(

@@ -100,7 +100,8 @@ def classify(
 @model_options
 def live(
     camera: str, um_per_px: float | None, optics: Path | None, seconds: float | None,
-    headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None, sim_crops: Path | None,
+    headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None,
+    sim_crops: Path | None,
     bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, until Ctrl-C."""

@@ -98,7 +98,8 @@ def _scale(request: Request, photos: Sequence[Photo], optics: Optics | None) -> 
     known = known_scale(request.um_per_px, optics.profile if optics else None)
     if known is not None:
         return known
-    return assumed_scale() if request.crops else measured_scale(first_fields(photos))
+    fields = [] if request.crops else first_fields(photos)
+    return measured_scale(fields) if fields else assumed_scale()
 
 
 def drift_warnings(namer: Namer) -> list[str]:

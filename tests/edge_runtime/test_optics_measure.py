@@ -22,17 +22,19 @@ def measure(images: list[Image], blanks: list[Image] | None = None) -> OpticsPro
 
 def unevenness(profile: OpticsProfile, by: np.ndarray) -> float:
     """Largest relative difference of an empty slide from its middle colour, noise averaged out."""
-    empty = dimmed(np.full((SIZE[1], SIZE[0], 3), BACKGROUND, np.uint8), by)
-    seen = Corrector(profile).correct(empty).astype(float)
+    noise = np.random.default_rng(0).normal(0, 1.5, (*SIZE[::-1], 3))
+    empty = np.clip(np.rint(np.array(BACKGROUND) * by + noise), 0, 255).astype(np.uint8)
+    darker = [0.85 * value for value in profile.white_rgb]  # a clipped channel would look even
+    seen = Corrector(profile, darker).correct(empty).astype(float)
     blocks = seen.reshape(SIZE[1] // 20, 20, SIZE[0] // 20, 20, 3).mean((1, 3))
     return float(np.abs(blocks / np.median(blocks, (0, 1)) - 1).max())
 
 
-@pytest.mark.parametrize("count", [1, 6])
-def test_vignette_from_fields(count: int) -> None:
+@pytest.mark.parametrize(("count", "left"), [(1, 0.03), (6, 0.02)])
+def test_vignette_from_fields(count: int, left: float) -> None:
     by = light(0.4)
     profile = measure([dimmed(image, by) for image in smears(count)])
-    assert unevenness(profile, by) < 0.02
+    assert unevenness(profile, by) < left
 
 
 def test_vignette_from_blanks() -> None:
@@ -46,7 +48,8 @@ def test_white_point_is_mapped() -> None:
     by, target = light(0.4), (255.0, 229.0, 202.0)
     profile = measure([dimmed(image, by) for image in smears(4)])
     empty = dimmed(np.full((SIZE[1], SIZE[0], 3), BACKGROUND, np.uint8), np.array(GAINS))
-    middle = Corrector(profile, target).correct(empty)[250:290, 440:520].mean((0, 1)) / target
+    darker = tuple(0.85 * value for value in target)
+    middle = Corrector(profile, darker).correct(empty)[250:290, 440:520].mean((0, 1)) / target
     assert np.abs(middle / middle.mean() - 1).max() < 0.02
 
 
@@ -74,10 +77,11 @@ def test_pictures_without_light_or_with_too_much(image: Image, sentence: str) ->
 
 
 def test_overexposed_blanks() -> None:
+    blank = np.full((540, 960, 3), 230, np.uint8)
+    blank[:200] = 255
+    images = smears(1)
     with pytest.raises(OpticsError, match="blank picture is overexposed"):
-        blank = np.full((540, 960, 3), 230, np.uint8)
-        blank[:200] = 255
-        measure(smears(1), [blank])
+        measure(images, [blank])
 
 
 def test_pictures_of_different_sizes() -> None:

@@ -146,6 +146,6 @@ def test_a_photo_turned_by_exif_fits_its_own_profile(tmp_path: Path, orientation
     assert np.array_equal(read_photo(path, corrector.correct), expected)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8Exif\0\0MM\0*\0\0\0\xff", b"Exif\0\0"])
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8Exif\0\0MM\0*\0\0\0\xff"])
 def test_exif_that_is_cut_short_or_missing(data: bytes) -> None:
     assert exif_orientation(data) == 1

@@ -21,10 +21,13 @@ BLOCK_PX = 8
 """A frame is shrunk by area to so many px in each block of the grid, which averages noise."""
 BACKGROUND_PERCENTILE = 80.0
 """Within a block, and over frames: a fifth of empty background is enough."""
-DEGREE = 4
+DEGREE, COLOUR_TERMS = 4, 6
+"""Degree of the surface; how many of its first terms (degree 2) a channel has of its own."""
 ROUNDS = 12
 DARKER, BRIGHTER = 0.02, 0.05
 """Blocks whose log level is further below or above the surface are cells, or dirt and light."""
+DUST = 0.06
+"""A block of a blank frame that differs by this share from its neighbours shows dust."""
 LEAST_BLOCKS = 40
 LEAST_LEVEL = 4.0
 FULL_PERCENTILE = 98.0
@@ -57,15 +60,17 @@ def gains_from_blanks(images: Sequence[Image], seen: NDArray[np.bool_]) -> Gains
         seen: ``[24, 32]``, blocks that show the slide.
     """
     levels = np.median([_percentile_of_blocks(image, 50.0) for image in images], axis=0)
-    smooth = cv2.medianBlur(levels.astype(np.float32), 3)  # dust
-    return _gains(np.asarray(smooth, np.float64), seen)
+    around = np.asarray(cv2.medianBlur(levels.astype(np.float32), 3), np.float64)
+    dust = np.abs(levels - around) > DUST * around
+    return _gains(np.where(dust, around, levels), seen)
 
 
 def gains_from_fields(images: Sequence[Image], seen: NDArray[np.bool_]) -> Gains | None:
     """Gains from frames with cells: a smooth surface through the background between them.
 
-    The surface is a polynomial of degree 4 in the logarithm of the level, fitted again and again
-    without the blocks that lie below it, which hold no background.
+    The surface is a polynomial of degree 4 and a radial term of degree 6 in the logarithm of the
+    level, fitted again and again without the blocks that lie below it, which hold no background.
+    How the channels differ is smoother: degree 2.
 
     Args:
         images: RGB uint8, all of one shape; more of them, of different places, see more background.
@@ -80,15 +85,17 @@ def gains_from_fields(images: Sequence[Image], seen: NDArray[np.bool_]) -> Gains
     kept = _background_blocks(logs[..., 1], terms, seen)
     if np.count_nonzero(kept) < LEAST_BLOCKS:
         return None
-    surface = np.stack([_surface(logs[..., c], terms, kept) for c in range(3)], axis=2)
+    shape = logs.mean(axis=2)
+    colours = [_surface(logs[..., c] - shape, terms[..., :COLOUR_TERMS], kept) for c in range(3)]
+    surface = _surface(shape, terms, kept)[..., None] + np.stack(colours, axis=2)
     return _gains(np.exp(surface), seen)
 
 
 def _terms() -> Levels:
-    """Monomials of the places of the blocks, ``[24, 32, 15]``."""
+    """Monomials of the places of the blocks, by degree, and r^6: ``[24, 32, 16]``."""
     y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in GRID), indexing="ij")
-    powers = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
-    return np.stack([x**i * y**j for i, j in powers], axis=2)
+    powers = [(i, degree - i) for degree in range(DEGREE + 1) for i in range(degree + 1)]
+    return np.stack([*(x**i * y**j for i, j in powers), (x * x + y * y) ** 3], axis=2)
 
 
 def _surface(logs: Levels, terms: Levels, kept: NDArray[np.bool_]) -> Levels:

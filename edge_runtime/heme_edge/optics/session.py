@@ -78,7 +78,7 @@ def known_scale(
 
 
 def assumed_scale() -> SessionScale:
-    """For single-cell crops, which show no scale."""
+    """For single-cell crops, which show no scale, and where nothing can be read anyway."""
     return SessionScale(ASSUMED_UM_PER_PX, "assumed")
 
 
