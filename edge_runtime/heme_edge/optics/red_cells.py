@@ -1,8 +1,7 @@
 """Round red cells of a field whose scale nobody knows.
 
-The field is looked at in six working scales, each for one octave of sizes, so that a red cell may
-be 5 to 290 px across. Only the middle of a large field is looked at where cells are small: there
-are plenty.
+The field is looked at in six working scales, an octave apart, so that a red cell may be 5 to 290 px
+across. Only the middle of a large field is looked at where cells are small: there are plenty.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from heme_edge.detect.field_of_view import Mask, field_of_view
 from heme_edge.detect.stain import Plane, stain
 from heme_edge.detect.threshold import nuclear_level
 from heme_edge.optics.density import green_density
-from heme_edge.optics.round_objects import SMALLEST_PX, RoundObject, round_objects
+from heme_edge.optics.round_objects import MIDDLE_PX, RoundObject, round_objects
 
-FIRST_PX = 4.5
+FIRST_PX = 6.4
+"""Middle of the smallest sizes, px of the image."""
 OCTAVES = 6
-MOST_PIXELS = 400_000
+MOST_PIXELS = 250_000
 """Pixels looked at in one octave."""
 LEAST_SIDE_PX = 60
 FAINT = 0.06
@@ -38,7 +38,8 @@ class RedCell:
         x_px, y_px: its centre.
         diameter_px: of a circle as large, at the density halfway up its edge.
         sharpness: diameter over the width of its edge; NaN where it touches others.
-        share: its part of the area that was looked at for its size.
+        share: its part of the area that was looked at.
+        octave: number of the working scale.
     """
 
     x_px: float
@@ -46,6 +47,7 @@ class RedCell:
     diameter_px: float
     sharpness: float
     share: float
+    octave: int
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,18 @@ class _View:
     zoom: float
     x: int
     y: int
+    octave: int
+
+
+def octave_px(octave: int) -> float:
+    """Diameter (px of the image) in the middle of an octave."""
+    return FIRST_PX * 2.0**octave
 
 
 def red_cells(image: Image) -> list[RedCell]:
     """Round things without a nucleus in one field, of any size; most are red cells.
+
+    One whose size lies between two octaves is found in both.
 
     Args:
         image: RGB uint8 ``[H, W, 3]`` of any scale.
@@ -82,7 +92,7 @@ def _nuclear_level(image: Image, field: Mask) -> float:
 
 def _view(image: Image, field: Mask, octave: int) -> _View | None:
     """The middle of the field as this octave sees it; None where that is too small."""
-    zoom = SMALLEST_PX / (FIRST_PX * 2**octave)
+    zoom = MIDDLE_PX / octave_px(octave)
     height, width = field.shape
     part = min(1.0, float(np.sqrt(MOST_PIXELS / (height * width * zoom**2))))
     high, wide = int(height * part), int(width * part)
@@ -94,7 +104,7 @@ def _view(image: Image, field: Mask, octave: int) -> _View | None:
     how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
     seen = np.asarray(cv2.resize(image[middle], size, interpolation=how), np.uint8)
     lit = cv2.resize(field[middle].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return _View(seen, lit, zoom, x, y) if lit.any() else None
+    return _View(seen, lit, zoom, x, y, octave) if lit.any() else None
 
 
 def _cells(view: _View, level: float) -> list[RedCell]:
@@ -103,7 +113,7 @@ def _cells(view: _View, level: float) -> list[RedCell]:
     if not found:
         return []
     nuclear = stain(view.image, view.field).nuclear
-    area = np.count_nonzero(view.field)
+    area = int(np.count_nonzero(view.field))
     return [_cell(one, view, area) for one in found if _nuclear(one, nuclear) < level]
 
 
@@ -123,4 +133,5 @@ def _cell(one: RoundObject, view: _View, area: int) -> RedCell:
         one.diameter / view.zoom,
         sharp,
         float(np.pi / 4 * one.diameter**2 / area),
+        view.octave,
     )

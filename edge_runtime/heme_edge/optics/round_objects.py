@@ -18,11 +18,13 @@ from heme_edge.crops import Image
 from heme_edge.detect.field_of_view import Mask
 from heme_edge.detect.stain import Plane
 
-SMALLEST_PX, LARGEST_PX = 26.0, 52.0
-"""Diameters that are looked for at the working scale, one octave."""
+MIDDLE_PX = 37.0
+SMALLEST_PX, LARGEST_PX = 20.0, 68.0
+"""Diameters that are looked for at the working scale: an octave around the middle, and as much
+beyond as red cells of one patient differ."""
 DENSITIES = (0.035, 0.05, 0.075, 0.11, 0.16, 0.24)
 """Densities at which the picture is cut; a cell counts at the one nearest half its own."""
-ERODED_PX = (0, 4, 8)
+ERODED_PX = (0, 5, 9)
 ASPECT = 1.25
 SOLIDITY = 0.95
 ELLIPSE = 0.06
@@ -62,7 +64,7 @@ class _Outline:
 
 
 def round_objects(density: Plane, field: Mask) -> list[RoundObject]:
-    """Round things of one octave of sizes that lie wholly in the field, each once.
+    """Round things of the looked-for sizes that lie wholly in the field, each once.
 
     Args:
         density: ``[H, W]`` at the working scale.
@@ -73,7 +75,7 @@ def round_objects(density: Plane, field: Mask) -> list[RoundObject]:
     found = [
         _measured(outline, density, steep, cut)
         for cut in DENSITIES
-        for outline in _outlines(_filled(((density > cut) & field).astype(np.uint8)), rim)
+        for outline in _outlines(_filled(np.asarray((density > cut) & field, np.uint8)), rim)
     ]
     sized = [one for one in found if SMALLEST_PX <= one.diameter < LARGEST_PX]
     return _each_once(sized)
@@ -89,7 +91,8 @@ def _filled(mask: Image) -> Image:
     contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if tree is None:
         return mask
-    holes = [c for c, links in zip(contours, tree[0], strict=True) if links[3] >= 0 and _pale(c)]
+    inner = [np.asarray(contours[k], np.int32) for k in np.nonzero(tree[0][:, 3] >= 0)[0]]
+    holes = [hole for hole in inner if _pale(hole)]
     return np.asarray(cv2.drawContours(mask, holes, -1, 1, -1), np.uint8)
 
 
@@ -170,8 +173,6 @@ def _each_once(objects: list[RoundObject]) -> list[RoundObject]:
 
     kept: list[RoundObject] = []
     for one in sorted(objects, key=off):
-        if all(
-            (one.x - k.x) ** 2 + (one.y - k.y) ** 2 > (SMALLEST_PX / 2) ** 2 for k in kept
-        ):
+        if all((one.x - k.x) ** 2 + (one.y - k.y) ** 2 > (SMALLEST_PX / 2) ** 2 for k in kept):
             kept.append(one)
     return kept

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from heme_edge.crops import Image
 from heme_edge.errors import OpticsError
 from heme_edge.optics.micrometer import measured_spacing
-from heme_edge.optics.red_cells import RedCell, red_cells
-from heme_edge.optics.unusable import why_no_cells
+from heme_edge.optics.red_cells import RedCell, octave_px, red_cells
+from heme_edge.optics.unusable import OUT_OF_FOCUS, why_no_cells
 
 LEAST_UM_PER_PX, MOST_UM_PER_PX = 0.05, 1.0
 LEAST_CELLS = 8
@@ -23,7 +23,7 @@ OBJECTIVE_VARIES = 0.05
 KERNEL = 0.12
 NEAR = 0.25
 """In ln of the diameter: of one peak of the sizes, and of red cells around its middle."""
-LEAST_SHARPNESS = 2.5
+LEAST_SHARPNESS = 3.2
 """Diameter over the width of the edge; sharp red cells have 4 to 8."""
 OTHER_WAYS = "Use a stage micrometer or the objective's magnification, or give --um-per-px."
 
@@ -62,10 +62,11 @@ def scale_from_red_cells(images: Sequence[Image], red_cell_um: float = 7.5) -> S
         raise OpticsError("There is no picture to measure red cells in.", OTHER_WAYS)
     cells = [cell for image in images for cell in red_cells(image)]
     sizes, sharpness = _of_red_cells(cells)
+    blurred = sharpness < LEAST_SHARPNESS
     if sizes.size < LEAST_CELLS:
-        raise OpticsError(why_no_cells(images, sizes.size, LEAST_CELLS), OTHER_WAYS)
-    if sharpness < LEAST_SHARPNESS:
-        raise OpticsError("The pictures are out of focus.", f"Focus on the cells. {OTHER_WAYS}")
+        raise OpticsError(why_no_cells(images, sizes.size, LEAST_CELLS, blurred), OTHER_WAYS)
+    if blurred:
+        raise OpticsError(OUT_OF_FOCUS, f"Focus on the cells. {OTHER_WAYS}")
     diameter = float(np.median(sizes))
     error = 1.96 * float(np.std(np.log(sizes), ddof=1)) / np.sqrt(sizes.size)
     return _scale(
@@ -108,19 +109,34 @@ def scale_from_objective(magnification: float, pixel_um: float, adapter: float =
 
 
 def _of_red_cells(cells: list[RedCell]) -> tuple[NDArray[np.float64], float]:
-    """Diameters (px) around the size that covers most of the field, and their sharpness."""
+    """Diameters (px) around the size that covers most of the field, and their sharpness.
+
+    They are all of the one octave whose middle is nearest to that size.
+    """
     if not cells:
         return np.zeros(0), 0.0
     size = np.log([cell.diameter_px for cell in cells])
-    share = np.array([cell.share for cell in cells])
-    covered = [float(share[np.abs(size - one) < KERNEL].sum()) for one in size]
-    middle = float(size[int(np.argmax(covered))])
+    octave = np.array([cell.octave for cell in cells])
+    peaks = [(*_peak(size[octave == one], _shares(cells, one)), one) for one in np.unique(octave)]
+    _, middle, _ = max(peaks)
+    nearest = min((one for *_, one in peaks), key=lambda one: abs(middle - np.log(octave_px(one))))
     for _ in range(4):
-        middle = float(np.median(size[np.abs(size - middle) < NEAR]))
-    own = np.abs(size - middle) < NEAR
+        own = (octave == nearest) & (np.abs(size - middle) < NEAR)
+        middle = float(np.median(size[own])) if own.any() else middle
     sharp = np.array([cell.sharpness for cell in cells])[own]
     separate = sharp[np.isfinite(sharp)]
     return np.exp(size[own]), float(np.median(separate)) if separate.size else 0.0
+
+
+def _shares(cells: list[RedCell], octave: int) -> NDArray[np.float64]:
+    return np.array([cell.share for cell in cells if cell.octave == octave])
+
+
+def _peak(size: NDArray[np.float64], share: NDArray[np.float64]) -> tuple[float, float]:
+    """How much of the field the commonest size (ln px) of one octave covers, and that size."""
+    covered = [float(share[np.abs(size - one) < KERNEL].sum()) for one in size]
+    best = int(np.argmax(covered))
+    return covered[best], float(size[best])
 
 
 def _scale(um_per_px: float, share: float, source: str, cells: int) -> Scale:

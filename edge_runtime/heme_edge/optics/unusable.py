@@ -11,6 +11,7 @@ from heme_edge.crops import Image
 from heme_edge.detect.field_of_view import field_of_view
 from heme_edge.optics.density import green_density
 
+OUT_OF_FOCUS = "The picture is out of focus."
 BLACK = 16.0
 """A frame whose brightest pixels stay below this of 255 is black."""
 SATURATED, SATURATED_SHARE = 250, 0.9
@@ -18,26 +19,30 @@ SATURATED, SATURATED_SHARE = 250, 0.9
 LOOK_PX = 640
 COVERED_DENSITY, COVERED_SHARE = 0.06, 0.06
 """Density of cells, and the share of the field from which they are clumps and not few."""
-EDGE = 0.07
+EDGE = 0.03
 """Edges softer than this density per px at ``LOOK_PX``, as a share of their step, are blurred."""
 
 
-def why_no_cells(images: Sequence[Image], found: int, wanted: int) -> str:
+def why_no_cells(images: Sequence[Image], found: int, wanted: int, blurred: bool) -> str:
     """One sentence for pictures in which fewer round red cells were found than wanted.
 
     Args:
         images: RGB uint8 ``[H, W, 3]``, at least one.
         found, wanted: red cells.
+        blurred: whether the edges of those found are.
     """
     if all(_brightest(image) < BLACK for image in images):
         return "The picture is black."
     if all(_saturated(image) for image in images):
         return "The picture is saturated: it is white nearly everywhere."
     covered, edge = np.max([_cover_and_edge(image) for image in images], axis=0)
-    if covered > COVERED_SHARE and edge < EDGE:
-        return "The picture is out of focus."
+    if (blurred and found) or (covered > COVERED_SHARE and edge < EDGE):
+        return OUT_OF_FOCUS
     if covered > COVERED_SHARE:
-        return f"Only clumps: {found} red cells stand alone and round, {wanted} are needed."
+        return (
+            "There are only clumps or nucleated cells:"
+            f" {found} red cells are round and separate, {wanted} are needed."
+        )
     if found == 0:
         return "There are no red cells in the picture."
     return f"There are too few red cells: {found} round ones, {wanted} are needed."
