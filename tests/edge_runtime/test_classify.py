@@ -216,7 +216,10 @@ def test_ctrl_c_half_way_leaves_whole_rows(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "heme_edge.cli", "classify", str(tmp_path / "in")]
     with subprocess.Popen(
-        [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--out", str(out), "--um-per-px", "0.25"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         photos = out / "photos.csv"
         deadline = time.monotonic() + 60
