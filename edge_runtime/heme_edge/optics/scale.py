@@ -124,8 +124,7 @@ def _of_red_cells(cells: list[RedCell]) -> tuple[NDArray[np.float64], float]:
         own = (octave == nearest) & (np.abs(size - middle) < NEAR)
         middle = float(np.median(size[own])) if own.any() else middle
     sharp = np.array([cell.sharpness for cell in cells])[own]
-    separate = sharp[np.isfinite(sharp)]
-    return np.exp(size[own]), float(np.median(separate)) if separate.size else 0.0
+    return np.exp(size[own]), float(np.median(sharp)) if sharp.size else 0.0
 
 
 def _shares(cells: list[RedCell], octave: int) -> NDArray[np.float64]:
