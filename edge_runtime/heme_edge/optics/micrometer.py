@@ -38,10 +38,6 @@ UNEVEN = 0.1
 """How far lines may lie from their even places, as a share of the period (root mean square)."""
 THERE = 0.8
 """Share of the places between the first line and the last that have one."""
-NO_LINES = OpticsError(
-    "There are no evenly spaced lines in the picture.",
-    "Photograph the stage micrometer in focus, at least five of its lines across the picture.",
-)
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def measured_spacing(image: Image) -> Spacing:
         fit = _fitted(_lines(profile, smooth_px, height))
         if fit is not None:
             return Spacing(fit.period_px / shrunk, fit.error_px / shrunk, fit.divisions)
-    raise NO_LINES
+    raise _no_lines()
 
 
 def _relief(image: Image) -> tuple[Plane, float]:
@@ -101,7 +97,7 @@ def _direction_deg(relief: Plane) -> float:
     across, down = (cv2.Sobel(smooth, cv2.CV_32F, *way) for way in ((1, 0), (0, 1)))
     cosine, sine = float((across**2 - down**2).sum()), float((2 * across * down).sum())
     if np.hypot(cosine, sine) <= COHERENT * float((across**2 + down**2).sum()):
-        raise NO_LINES
+        raise _no_lines()
     return float(np.degrees(np.arctan2(sine, cosine)) / 2)
 
 
@@ -161,3 +157,10 @@ def _fitted(places: Profile) -> Spacing | None:
         return None
     spread = float(np.sqrt(np.square(number - number.mean()).sum()))
     return Spacing(period, float(np.std(away, ddof=2)) / spread, divisions)
+
+
+def _no_lines() -> OpticsError:
+    return OpticsError(
+        "There are no evenly spaced lines in the picture.",
+        "Photograph the stage micrometer in focus, at least five of its lines across the picture.",
+    )

@@ -37,7 +37,7 @@ class RedCell:
     Attributes:
         x_px, y_px: its centre.
         diameter_px: of a circle as large, at the density halfway up its edge.
-        sharpness: diameter over the width of its edge; NaN where it touches others.
+        sharpness: diameter over the width of its edge.
         share: its part of the area that was looked at.
         octave: number of the working scale.
     """
@@ -126,7 +126,7 @@ def _nuclear(one: RoundObject, nuclear: Plane) -> float:
 
 
 def _cell(one: RoundObject, view: _View, area: int) -> RedCell:
-    sharp = one.steepness * one.diameter / one.density if one.steepness else float("nan")
+    sharp = one.steepness * one.diameter / one.density
     return RedCell(
         view.x + (one.x + 0.5) / view.zoom - 0.5,
         view.y + (one.y + 0.5) / view.zoom - 0.5,

@@ -44,6 +44,7 @@ class RoundObject:
         density: of its body.
         steepness: density per px at its edge.
         cut: the density at which it was found.
+        touching: whether it had to be separated from others.
     """
 
     x: float
@@ -52,6 +53,7 @@ class RoundObject:
     density: float
     steepness: float
     cut: float
+    touching: bool
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,13 @@ def round_objects(density: Plane, field: Mask) -> list[RoundObject]:
         density: ``[H, W]`` at the working scale.
         field: the field of view.
     """
-    rim = cv2.erode(field.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0)
+    inner = cv2.erode(field.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0)
+    rim = np.asarray(inner, np.uint8)
     steep = _steepness(density)
     found = [
         _measured(outline, density, steep, cut)
         for cut in DENSITIES
-        for outline in _outlines(_filled(np.asarray((density > cut) & field, np.uint8)), rim)
+        for outline in _outlines(_filled(np.asarray((density > cut) & field, np.bool_)), rim)
     ]
     sized = [one for one in found if SMALLEST_PX <= one.diameter < LARGEST_PX]
     return _each_once(sized)
@@ -86,12 +89,14 @@ def _steepness(density: Plane) -> Plane:
     return np.asarray(cv2.magnitude(across, down), np.float32)
 
 
-def _filled(mask: Image) -> Image:
-    """The mask with the pale middles of its cells filled."""
+def _filled(inside: Mask) -> Image:
+    """The mask (0 or 1) with the pale middles of its cells filled."""
+    mask = inside.astype(np.uint8)
     contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if tree is None:
         return mask
-    inner = [np.asarray(contours[k], np.int32) for k in np.nonzero(tree[0][:, 3] >= 0)[0]]
+    pairs = zip(contours, tree[0], strict=True)
+    inner = [np.asarray(contour, np.int32) for contour, links in pairs if links[3] >= 0]
     holes = [hole for hole in inner if _pale(hole)]
     return np.asarray(cv2.drawContours(mask, holes, -1, 1, -1), np.uint8)
 
@@ -150,26 +155,35 @@ def _if_round(points: NDArray[np.int32], eroded: int) -> _Outline | None:
 def _measured(outline: _Outline, density: Plane, steep: Plane, cut: float) -> RoundObject:
     """The object with its diameter moved from the cut to half of its own density.
 
-    The edge of an eroded outline is not where its points are, so it stays at the cut.
+    Where it touches others the density says nothing of its edge, and its size stays at the cut.
     """
     reach = max(2, int(0.4 * outline.diameter))
     x, y = round(outline.x), round(outline.y)
     body = density[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
     own = float(np.percentile(body, 75))
-    if outline.eroded:
-        return RoundObject(outline.x, outline.y, outline.diameter, own, 0.0, cut)
-    edge = float(np.median(steep[outline.points[:, 1], outline.points[:, 0]]))
-    moved = 2 * (cut - own / 2) / max(edge, 1e-3)
-    limit = 0.08 * outline.diameter
-    diameter = outline.diameter + float(np.clip(moved, -limit, limit))
-    return RoundObject(outline.x, outline.y, diameter, own, edge, cut)
+    edge = _edge(outline, steep)
+    limit = 0.0 if outline.eroded else 0.08 * outline.diameter
+    moved = float(np.clip(2 * (cut - own / 2) / max(edge, 1e-3), -limit, limit))
+    touching = outline.eroded > 0
+    return RoundObject(outline.x, outline.y, outline.diameter + moved, own, edge, cut, touching)
+
+
+def _edge(outline: _Outline, steep: Plane) -> float:
+    """Steepness along the edge: the median, or the upper quartile where others touch it."""
+    if not outline.eroded:
+        return float(np.median(steep[outline.points[:, 1], outline.points[:, 0]]))
+    away = outline.points - np.array([outline.x, outline.y])
+    outward = away / np.maximum(np.hypot(away[:, 0], away[:, 1]), 1)[:, None]
+    x, y = np.rint(outline.points + outline.eroded * outward).astype(np.intp).T
+    height, width = steep.shape
+    return float(np.percentile(steep[y.clip(0, height - 1), x.clip(0, width - 1)], 75))
 
 
 def _each_once(objects: list[RoundObject]) -> list[RoundObject]:
     """Of those with one centre the one cut nearest half its density, whole before eroded."""
 
     def off(one: RoundObject) -> tuple[bool, float]:
-        return one.steepness == 0, float(abs(np.log(2 * one.cut / max(one.density, 1e-3))))
+        return one.touching, float(abs(np.log(2 * one.cut / max(one.density, 1e-3))))
 
     kept: list[RoundObject] = []
     for one in sorted(objects, key=off):
