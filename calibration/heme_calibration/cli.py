@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from heme_calibration.cli_optics import optics
 from heme_calibration.ranges import METHODS
 from heme_edge.cli_support import HemeGroup, note
 
@@ -13,7 +14,10 @@ from heme_edge.cli_support import HemeGroup, note
 @click.group(cls=HemeGroup)
 @click.version_option(package_name="heme-edge")
 def main() -> None:
-    """Measure confidence and INT8 ranges. Research use only."""
+    """Measure confidence, INT8 ranges and the optics of a camera. Research use only."""
+
+
+main.add_command(optics)
 
 
 method_option = click.option(

@@ -84,6 +84,7 @@ class BundleInfo:
     provenance: dict[str, Any] = field(default_factory=dict)
     training_data: tuple[dict[str, str], ...] = ()
     detector: dict[str, Any] = field(default_factory=dict)
+    optics: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,7 @@ def _parse(content: dict[str, Any]) -> BundleInfo:
         provenance=dict(content["provenance"]),
         training_data=tuple(content["training_data"]),
         detector=dict(content.get("detector", {})),
+        optics=dict(content.get("optics", {})),
     )
 
 
@@ -256,11 +258,24 @@ def _check_info(folder: Path, info: BundleInfo) -> None:
                 f"The bundle '{folder}' has a model of unknown kind "
                 f"{model.precision}/{model.scheme}."
             )
+    if info.optics and not _is_optics(info.optics):
+        raise BundleError(f"'{folder / MANIFEST}' is damaged (its table 'optics' cannot be used).")
     losses = info.parity.get("accepted", [])
     if not isinstance(losses, list) or not all(map(_is_sentence, losses)):
         raise BundleError(
             f"'{folder / MANIFEST}' is damaged (its accepted losses are not a list of sentences)."
         )
+
+
+def _is_optics(table: dict[str, Any]) -> bool:
+    """Whether the training data's background and stain are there, every number finite."""
+    lists = [(table["white_rgb"], 3)]
+    for source in table["stain"].values():
+        lists += [(source["white_rgb"], 3), (source["mean"], 6), (source["sd"], 6)]
+    arrays = [(np.asarray(values, np.float64), count) for values, count in lists]
+    fit = all(a.shape == (count,) and bool(np.isfinite(a).all()) for a, count in arrays)
+    positive = all(min(source["sd"]) > 0 for source in table["stain"].values())
+    return fit and positive and bool(table["stain"]) and min(table["white_rgb"]) >= 1
 
 
 def detector_files(info: BundleInfo) -> tuple[str, ...]:

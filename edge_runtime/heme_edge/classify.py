@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,9 +16,11 @@ from typing import TypeVar
 import numpy as np
 
 from heme_edge.crops import CROP_PX, CROP_UM, CROP_UM_PER_PX, Image, centre_crop
-from heme_edge.errors import HemeError, PhotoError
+from heme_edge.errors import HemeError, OpticsError, PhotoError
+from heme_edge.field_score import is_lit
 from heme_edge.frames.pyramid import SLIDE_SUFFIXES, is_slide
 from heme_edge.naming import Namer
+from heme_edge.optics.session import FIRST_FIELDS
 from heme_edge.outputs import PhotoResult, ResultFiles
 from heme_edge.photos import SUFFIXES, find_photos, read_photo
 from heme_edge.results import DetectedCell, NamedCell
@@ -107,27 +110,70 @@ def collect(paths: Sequence[Path]) -> list[Photo]:
     return [Photo(path, str(path if clash else name), is_slide(path)) for path, name in found]
 
 
-def classify_fields(photos: Sequence[Photo], um_per_px: float, work: Work) -> None:
-    """Detects and names the cells of each photo; a bad one is named, counted and skipped."""
+def first_fields(photos: Sequence[Photo]) -> list[Image]:
+    """The first photos (8 at most) with light and contrast, of the size of the first of them.
 
-    def read(photo: Photo) -> Image | PhotoError:
-        return _attempt(partial(_read_field, photo, um_per_px))
+    Where there is no such photo, the first that can be decoded; none where none can be.
+    """
+    fields: list[Image] = []
+    spare: list[Image] = []
+    for photo in photos:
+        with suppress(PhotoError):
+            image = read_photo(photo.path)
+            spare = spare or [image]
+            if is_lit(image) and image.shape == (fields or [image])[0].shape:
+                fields.append(image)
+        if len(fields) == FIRST_FIELDS:
+            break
+    return fields or spare
+
+
+def classify_fields(
+    photos: Sequence[Photo],
+    scale: Callable[[int], float],
+    work: Work,
+    correct: Callable[[Image], Image] | None = None,
+) -> None:
+    """Detects and names the cells of each photo; a bad one is named, counted and skipped.
+
+    Args:
+        photos: what to read.
+        scale: µm/px of a photo of a width in px, as the sensor recorded it.
+        work: where results go.
+        correct: takes vignette and cast away before a photo is turned; None leaves them.
+    """
+
+    def read(photo: Photo) -> tuple[Image, float] | PhotoError:
+        return _attempt(partial(_read_field, photo, scale, correct))
 
     for photo, image in ahead(read, photos, 1, FIELDS_AHEAD):
         if isinstance(image, PhotoError):
-            result = PhotoResult(photo.name, um_per_px, problem=image.message)
+            result = PhotoResult(photo.name, 0.0, problem=image.message)
         else:
-            named = work.namer.name_field(image, um_per_px)
+            field, um_per_px = image
+            named = work.namer.name_field(field, um_per_px)
             result = PhotoResult(photo.name, um_per_px, named.cells, field=named.score.verdict)
         record(work, [result])
 
 
-def _read_field(photo: Photo, um_per_px: float) -> Image:
-    image = read_photo(photo.path)
+def _read_field(
+    photo: Photo, scale: Callable[[int], float], correct: Callable[[Image], Image] | None
+) -> tuple[Image, float]:
+    widths: list[int] = []
+
+    def corrected(image: Image) -> Image:
+        widths.append(image.shape[1])
+        return correct(image) if correct else image
+
+    try:
+        image = read_photo(photo.path, corrected)
+    except OpticsError as error:
+        raise PhotoError(f"does not fit the optics profile: {error.message}") from error
+    um_per_px = scale(widths[0])
     height, width = image.shape[:2]
     if min(height, width) * um_per_px < CROP_UM:
         raise PhotoError(f"is {width}x{height} px, smaller than one crop of {CROP_UM:.0f} µm")
-    return image
+    return image, um_per_px
 
 
 def classify_crops(photos: Sequence[Photo], um_per_px: float, work: Work) -> None:

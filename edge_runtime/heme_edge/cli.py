@@ -37,8 +37,13 @@ def model_options(command: Command) -> Command:
 scale_option = click.option(
     "--um-per-px",
     type=click.FloatRange(0.05, 1.0),
-    help="Scale of the pictures in µm per pixel [default: 0.25, marked as assumed].",
+    help="Scale of the pictures in µm per pixel [default: from --optics or red cells; with "
+    "--crops 0.25, marked as assumed].",
 )
+optics_option = click.option(
+    "--optics", type=click.Path(dir_okay=False, path_type=Path), metavar="JSON",
+    help="Profile of the camera, as heme-calibrate optics writes it: scale, flat field, white.",
+)  # fmt: skip
 
 
 @click.group(cls=HemeGroup)
@@ -57,10 +62,11 @@ def main() -> None:
 @click.option("--max-cells", type=click.IntRange(0), default=500, show_default=True,
               help="Counted cells after which a slide is left; 0: read all of it.")  # fmt: skip
 @scale_option
+@optics_option
 @model_options
 def classify(
     paths: tuple[Path, ...], out: Path, crops: bool, max_cells: int, um_per_px: float | None,
-    bundle: Path | None, precision: str, backend: str,
+    optics: Path | None, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Name the cells in photos and whole slides (files or folders); the differential is in --out.
 
@@ -69,8 +75,8 @@ def classify(
     """
     from heme_edge.offline import Request, run
 
-    request = Request(paths, out, crops, um_per_px, bundle, precision, backend, max_cells)
-    counts = run(request, click.echo)
+    asked = Request(paths, out, crops, um_per_px, bundle, precision, backend, optics, max_cells)
+    counts = run(asked, click.echo)
     if not counts.read:
         return EXIT_UNUSABLE
     return EXIT_SOME_SKIPPED if counts.skipped else 0
@@ -82,6 +88,7 @@ def classify(
     help="Camera number or /dev path, http:// or rtsp:// stream, video file, photo folder, or sim.",
 )  # fmt: skip
 @scale_option
+@optics_option
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this long.")
 @click.option("--headless", is_flag=True, help="JSON lines on stdout, no picture.")
 @click.option(
@@ -94,8 +101,9 @@ def classify(
               help="Class folders of real crops to paste into the simulated smear.")  # fmt: skip
 @model_options
 def live(
-    camera: str, um_per_px: float | None, seconds: float | None, headless: bool,
-    picture: Path | None, sim_seed: int, sim_truth: Path | None, sim_crops: Path | None,
+    camera: str, um_per_px: float | None, optics: Path | None, seconds: float | None,
+    headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None,
+    sim_crops: Path | None,
     bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, until Ctrl-C."""
@@ -104,7 +112,7 @@ def live(
     return run(
         Request(
             camera, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
-            bundle, precision, backend,
+            bundle, precision, backend, optics,
         )
     )  # fmt: skip
 

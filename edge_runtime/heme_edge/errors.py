@@ -43,6 +43,10 @@ class SourceError(HemeError):
     """A camera, stream, video or folder that cannot be opened, or was lost while reading."""
 
 
+class OpticsError(HemeError):
+    """Optics that cannot be measured, or a profile that cannot be used."""
+
+
 class MissingExtraError(HemeError):
     """An optional package that is not installed, and the extra that brings it."""
 

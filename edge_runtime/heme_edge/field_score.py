@@ -97,6 +97,12 @@ class FieldScore:
         return self.verdict == READABLE
 
 
+def is_lit(image: Image) -> bool:
+    """Whether a field of unknown scale has light and contrast: not black, not one flat colour."""
+    low, bright, high = np.percentile(image[::4, ::4, 1], (1, 95, 99))
+    return bool(bright >= MIN_BRIGHT and high - low >= MIN_CONTRAST)
+
+
 def score_field(
     image: Image,
     um_per_px: float,

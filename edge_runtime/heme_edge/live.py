@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +24,6 @@ from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.backends import open_backend
 from heme_edge.bundle import load_bundle
 from heme_edge.cli_support import EXIT_SOME_SKIPPED, note, show_error
-from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
 from heme_edge.draw import annotate
 from heme_edge.errors import HemeError, SourceError
@@ -32,7 +31,11 @@ from heme_edge.frames import is_simulated, open_source
 from heme_edge.frames.base import Frame, FrameSource
 from heme_edge.naming import NamedField, Namer
 from heme_edge.notices import notice
-from heme_edge.offline import about_model, differential_lines
+from heme_edge.offline import about_model, differential_lines, drift_warnings
+from heme_edge.optics.drift import DriftMeter
+from heme_edge.optics.first import FirstFrames
+from heme_edge.optics.session import SessionScale, known_scale, measured_scale
+from heme_edge.optics.use import Optics, open_optics
 from heme_edge.outputs import write_whole
 from heme_edge.results import NamedCell
 from heme_edge.tally import Tally
@@ -45,7 +48,10 @@ AGES_KEPT = 100_000
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; ``um_per_px`` None means what the source knows, else assumed."""
+    """What the user asked for.
+
+    ``um_per_px`` None means from ``optics``, what the source knows, or measured on red cells.
+    """
 
     camera: str
     um_per_px: float | None = None
@@ -58,6 +64,7 @@ class Request:
     bundle: Path | None = None
     precision: str = "auto"
     backend: str = "auto"
+    optics: Path | None = None
 
 
 @dataclass
@@ -65,8 +72,9 @@ class _Session:
     """What a run knows while it goes on."""
 
     source: FrameSource
-    um_per_px: float
-    um_per_px_source: str
+    frames: FirstFrames
+    scale: SessionScale
+    optics: Optics | None
     tally: Tally
     losses: tuple[str, ...]
     started_s: float = field(default_factory=time.monotonic)
@@ -74,6 +82,7 @@ class _Session:
     cells: int = 0
     ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=AGES_KEPT))
     size: tuple[int, int] = (0, 0)
+    drift_said: bool = False
 
 
 def run(request: Request) -> int:
@@ -87,20 +96,24 @@ def run(request: Request) -> int:
     """
     bundle = load_bundle(request.bundle)
     backend = open_backend(bundle, request.backend, request.precision, say=note)
-    namer = Namer(bundle, backend, open_detector())
+    namer = Namer(bundle, backend, open_detector(), DriftMeter(bundle.info.optics))
+    optics = open_optics(request.optics, bundle, note)
     source = open_source(
         request.camera,
         sim_seed=request.sim_seed,
         sim_truth=request.sim_truth,
         sim_crops=request.sim_crops,
     )
-    session = _Session(source, *_scale(request, source), Tally.of(bundle), bundle.accepted_losses)
-    lost = None
+    session, lost = None, None
     try:
+        frames = FirstFrames(source)
+        scale = known_scale(request.um_per_px, optics.profile if optics else None, source.um_per_px)
+        scale = scale or measured_scale(frames.first())
+        session = _Session(source, frames, scale, optics, Tally.of(bundle), bundle.accepted_losses)
         with _stopping(source, request.seconds):
             _analyse(request, namer, session)
     except SourceError as error:
-        if not session.analysed:
+        if session is None or not session.analysed:
             raise
         lost = error
     finally:
@@ -111,14 +124,6 @@ def run(request: Request) -> int:
         show_error(lost)
         return EXIT_SOME_SKIPPED
     return 0
-
-
-def _scale(request: Request, source: FrameSource) -> tuple[float, str]:
-    if request.um_per_px is not None:
-        return request.um_per_px, "given"
-    if source.um_per_px is not None:
-        return source.um_per_px, "source"
-    return ASSUMED_UM_PER_PX, "assumed"
 
 
 @contextmanager
@@ -145,8 +150,10 @@ def _stopping(source: FrameSource, seconds: float | None) -> Iterator[None]:
 def _analyse(request: Request, namer: Namer, session: _Session) -> None:
     show = _JsonLines() if request.headless else _Picture(request.picture or DEFAULT_PICTURE)
     show.begin(session)
-    while (frame := session.source.read()) is not None:
-        named = namer.name_field(frame.image, session.um_per_px)
+    while (frame := session.frames.read()) is not None:
+        if session.optics is not None:
+            frame = replace(frame, image=session.optics.correct(frame.image))
+        named = namer.name_field(frame.image, session.scale.at(frame.image.shape[1]))
         cells = named.cells
         age_ms = 1000 * (time.monotonic() - frame.captured_s)
         session.analysed += 1
@@ -155,14 +162,24 @@ def _analyse(request: Request, namer: Namer, session: _Session) -> None:
         session.size = (frame.image.shape[1], frame.image.shape[0])
         session.tally.add(cells)
         show.frame(session, frame, named, age_ms)
+        _say_drift(namer, session)
     if isinstance(show, _Picture):
         show.last(session)
+
+
+def _say_drift(namer: Namer, session: _Session) -> None:
+    """Once, as soon as the meter has seen enough."""
+    if not session.drift_said:
+        for warning in drift_warnings(namer):
+            session.drift_said = True
+            note(f"Warning: {warning}")
 
 
 class _JsonLines:
     """One JSON line per analysed frame on stdout."""
 
     def begin(self, session: _Session) -> None:
+        print(f"Scale: {session.scale.words}.", file=sys.stderr)
         print(notice(session.losses), file=sys.stderr)
 
     def frame(self, session: _Session, frame: Frame, named: NamedField, age_ms: float) -> None:
@@ -198,7 +215,7 @@ class _Picture:
             raise HemeError(f"'{self._path}' is not a .jpg or .png file.", "--picture live.jpg")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         print(f"{session.source.name}. {notice(session.losses)}")
-        print(f"Scale: {session.um_per_px} µm/px ({session.um_per_px_source}).")
+        print(f"Scale: {session.scale.words}.")
         print(f"The annotated frame is in {self._path}. Ctrl-C ends.", flush=True)
 
     def frame(self, session: _Session, frame: Frame, named: NamedField, age_ms: float) -> None:
@@ -225,7 +242,7 @@ class _Picture:
             return
         frame, cells = self._shown
         simulated = "SIMULATED SMEAR." if is_simulated(session.source) else ""
-        notes = f"{simulated} {session.um_per_px:g} um/px ({session.um_per_px_source})."
+        notes = f"{simulated} {session.scale.words}.".replace("µ", "u")
         annotated = annotate(frame.image, cells, notes, session.losses)
         picture = cv2.cvtColor(annotated, cv2.COLOR_RGB2BGR)
         data = cv2.imencode(self._path.suffix.lower(), picture)[1].tobytes()
@@ -260,8 +277,9 @@ def _summary(namer: Namer, session: _Session) -> dict[str, Any]:
         "cells_named": session.cells,
         "age_ms_p50": round(float(p50), 1),
         "age_ms_p95": round(float(p95), 1),
-        "um_per_px": session.um_per_px,
-        "um_per_px_source": session.um_per_px_source,
+        **session.scale.record(),
+        "optics": session.optics.record() if session.optics else None,
+        "drift": namer.drift.report() if namer.drift else None,
         "width_px": session.size[0],
         "height_px": session.size[1],
         "simulated": is_simulated(session.source),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from heme_edge.detect.field_of_view import field_of_view
 from heme_edge.field_score import READABLE, FieldScore, score_field
 from heme_edge.results import CellName, DetectedCell, NamedCell
 from heme_edge.tally import reason_not_counted
+
+if TYPE_CHECKING:
+    from heme_edge.optics.drift import DriftMeter
 
 
 def best_two(
@@ -51,14 +55,18 @@ class Namer:
         bundle: what the classes and the reject threshold are.
         backend: runs the model; belongs to the calling thread.
         detector: finds the cells.
+        drift: is shown every crop that is named.
     """
 
     bundle: Bundle
     backend: Backend
     detector: Detector
+    drift: DriftMeter | None = None
 
     def name_crops(self, crops: Image) -> list[CellName]:
         """Names of crops uint8 ``[N, 96, 96, 3]``."""
+        if self.drift is not None:
+            self.drift.see(crops)
         return best_two(*self.backend.infer(crops), self.bundle.codes)
 
     def name_field(self, image: Image, um_per_px: float, glass: float | None = None) -> NamedField:

@@ -15,14 +15,24 @@ from typing import Any
 from heme_edge import RESEARCH_USE_ONLY, __version__
 from heme_edge.backends import open_backend
 from heme_edge.bundle import Bundle, load_bundle
-from heme_edge.classify import Counts, Photo, Work, classify_crops, classify_fields, collect
+from heme_edge.classify import (
+    Counts,
+    Photo,
+    Work,
+    classify_crops,
+    classify_fields,
+    collect,
+    first_fields,
+)
 from heme_edge.cli_support import note
-from heme_edge.crops import ASSUMED_UM_PER_PX
 from heme_edge.detect import open_detector
-from heme_edge.errors import HemeError
+from heme_edge.errors import HemeError, OpticsError
 from heme_edge.frames.pyramid import check_installed
 from heme_edge.naming import Namer
 from heme_edge.notices import notice
+from heme_edge.optics.drift import DriftMeter
+from heme_edge.optics.session import SessionScale, assumed_scale, known_scale, measured_scale
+from heme_edge.optics.use import Optics, open_optics
 from heme_edge.outputs import SKIPPED, ResultFiles
 from heme_edge.resume import Earlier, fingerprint
 from heme_edge.slides import classify_slide
@@ -34,7 +44,12 @@ DIFFERENTIAL_CELLS = 500
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; ``um_per_px`` None means assumed, ``max_cells`` 0 no limit."""
+    """What the user asked for.
+
+    Attributes:
+        um_per_px: None means from ``optics``, or measured; of a slide, what it says itself.
+        max_cells: counted cells after which a slide is left; 0: no limit.
+    """
 
     paths: tuple[Path, ...]
     out: Path
@@ -43,6 +58,7 @@ class Request:
     bundle: Path | None = None
     precision: str = "auto"
     backend: str = "auto"
+    optics: Path | None = None
     max_cells: int = DIFFERENTIAL_CELLS
 
 
@@ -58,13 +74,15 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
     photos = collect(request.paths)
     _check(request, photos)
     bundle = load_bundle(request.bundle)
-    um_per_px = request.um_per_px or ASSUMED_UM_PER_PX
+    optics = open_optics(request.optics, bundle, say)
+    scale = _scale(request, photos, optics)
     if request.um_per_px is None and not all(photo.slide for photo in photos):
-        say(f"Scale: {um_per_px} µm/px, assumed. Give --um-per-px if it is another.")
+        say(f"Scale: {scale.words}. Give --um-per-px if it is another.")
     namer = Namer(
         bundle,
         open_backend(bundle, request.backend, request.precision, say=note),
         open_detector(),
+        DriftMeter(bundle.info.optics),
     )
     tally, counts = Tally.of(bundle), Counts()
     interrupted = False
@@ -73,15 +91,17 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
         try:
             with _progress(len(photos)) as (bar, more), _interruptible(bar) as advance:
                 work = Work(namer, files, tally, counts, advance, more)
-                _classify(request, photos, um_per_px, work)
+                _classify(request, photos, scale, optics, work)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             namer.backend.close()
-        about = _about(request, namer, um_per_px, counts, interrupted)
+        about = _about(request, namer, scale, optics, counts, interrupted)
         if all(photo.slide for photo in photos):
             about |= {"um_per_px": None, "um_per_px_source": "slide"}  # see each slide's report
         files.finish(tally, about | {"slides": files.slides}, complete=not interrupted)
+    for warning in drift_warnings(namer):
+        say(f"Warning: {warning}")
     _summary(request, bundle, tally, counts, say)
     if interrupted:
         raise KeyboardInterrupt
@@ -92,6 +112,8 @@ def _check(request: Request, photos: Sequence[Photo]) -> None:
     slide = next((photo for photo in photos if photo.slide), None)
     if request.crops and slide is not None:
         raise HemeError(f"'{slide.path}' is a whole slide, not a single cell.", "Without --crops")
+    if request.crops and request.optics:
+        raise OpticsError("--optics is for fields; --crops are corrected already.", "without it")
     if slide is not None:
         check_installed()
 
@@ -100,7 +122,8 @@ def _asked(request: Request, photos: Sequence[Photo], bundle: Bundle) -> str:
     """Fingerprint of everything that the results depend on."""
     said: list[Any] = [__version__, bundle.digest, request.precision, request.backend]
     said += [request.crops, request.um_per_px, request.max_cells]
-    return fingerprint(said, [photo.path for photo in photos])
+    optics = [request.optics] if request.optics else []
+    return fingerprint(said, [*(photo.path for photo in photos), *optics])
 
 
 def _take_up(earlier: Earlier, tally: Tally, counts: Counts, say: Callable[[str], None]) -> None:
@@ -114,26 +137,50 @@ def _take_up(earlier: Earlier, tally: Tally, counts: Counts, say: Callable[[str]
         say(f"Going on after {len(earlier.photos)} photos or fields that an earlier run did.")
 
 
-def _classify(request: Request, photos: Sequence[Photo], um_per_px: float, work: Work) -> None:
+def _classify(
+    request: Request,
+    photos: Sequence[Photo],
+    scale: SessionScale,
+    optics: Optics | None,
+    work: Work,
+) -> None:
     """Photos first, then slide after slide; what an earlier run did is left out."""
     earlier = work.files.earlier
     done = {row["photo"] for row in earlier.photos}
     left = [photo for photo in photos if not photo.slide and photo.name not in done]
-    step = classify_crops if request.crops else classify_fields
-    step(left, um_per_px, work)
+    if request.crops:
+        classify_crops(left, scale.um_per_px, work)
+    else:
+        classify_fields(left, scale.at, work, optics.correct if optics else None)
     for slide in (photo for photo in photos if photo.slide):
         classify_slide(slide, request.um_per_px, request.max_cells, work, earlier)
 
 
+def _scale(request: Request, photos: Sequence[Photo], optics: Optics | None) -> SessionScale:
+    known = known_scale(request.um_per_px, optics.profile if optics else None)
+    if known is not None:
+        return known
+    fields = [] if request.crops else first_fields([p for p in photos if not p.slide])
+    return measured_scale(fields) if fields else assumed_scale()
+
+
+def drift_warnings(namer: Namer) -> list[str]:
+    """What the drift meter has to say of the session so far."""
+    report = namer.drift.report() if namer.drift else None
+    return list(report["warnings"]) if report else []
+
+
 def _about(
-    request: Request, namer: Namer, um_per_px: float, counts: Counts, interrupted: bool
-) -> dict[str, Any]:
+    request: Request, namer: Namer, scale: SessionScale, optics: Optics | None, counts: Counts,
+    interrupted: bool,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "notice": RESEARCH_USE_ONLY,
         "heme_edge": __version__,
         "photos": "crops" if request.crops else "fields",
-        "um_per_px": um_per_px,
-        "um_per_px_source": "assumed" if request.um_per_px is None else "given",
+        **scale.record(),
+        "optics": optics.record() if optics else None,
+        "drift": namer.drift.report() if namer.drift else None,
         "read": counts.read,
         "skipped": counts.skipped,
         "cells": counts.cells,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 _JPEG = b"\xff\xd8"
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _END_OF_IMAGE = 0xD9
+ORIENTATION_TAG = 0x0112
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
@@ -47,8 +50,13 @@ def byte_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def read_photo(path: Path) -> Image:
+def read_photo(path: Path, correct: Callable[[Image], Image] | None = None) -> Image:
     """A photo as RGB uint8 ``[H, W, 3]``, turned as its EXIF orientation says.
+
+    Args:
+        path: the file.
+        correct: done to the picture as the sensor recorded it, before it is turned: what is
+            wrong with a lens or a sensor does not turn with the camera.
 
     16-bit images are scaled to 8 bits by their own range of use (12-bit cameras store in
     16), grey becomes three equal channels, transparency is laid over white.
@@ -56,11 +64,26 @@ def read_photo(path: Path) -> Image:
     Raises:
         PhotoError: it cannot be opened, is no picture, is cut short, or is over 250 megapixels.
     """
+    data = _data(path)
+    if correct is None:
+        return decode_photo(data)
+    return turn(correct(_decode(data, turned=False)), exif_orientation(data))
+
+
+def read_as_recorded(path: Path) -> Image:
+    """The same, but not turned: the picture as the sensor recorded it.
+
+    Raises:
+        PhotoError: as ``read_photo``.
+    """
+    return _decode(_data(path), turned=False)
+
+
+def _data(path: Path) -> bytes:
     try:
-        data = _read_bytes(path)
+        return _read_bytes(path)
     except OSError as error:
         raise PhotoError(f"cannot be opened ({error.strerror or error})") from error
-    return decode_photo(data)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -74,6 +97,42 @@ def decode_photo(data: bytes) -> Image:
     Raises:
         PhotoError: as ``read_photo``.
     """
+    return _decode(data, turned=True)
+
+
+def turn(image: Image, orientation: int) -> Image:
+    """A picture turned as an EXIF orientation (1 to 8) says."""
+    if orientation > 4:
+        image = np.swapaxes(image, 0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
+
+
+def exif_orientation(data: bytes) -> int:
+    """The EXIF orientation of a JPEG file, 1 to 8; 1 where it does not tell.
+
+    Exif 2.32, 4.5 and 4.6: TIFF's first directory in segment APP1, tag 0x0112.
+    """
+    start = data.find(b"Exif\0\0", 0, 1 << 16) + 6
+    if not data.startswith(_JPEG) or start < 6:
+        return 1
+    order = ">" if data[start : start + 2] == b"MM" else "<"
+    try:
+        at = start + struct.unpack_from(f"{order}I", data, start + 4)[0]
+        (count,) = struct.unpack_from(f"{order}H", data, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", data, entry)
+            if tag == ORIENTATION_TAG:
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _decode(data: bytes, *, turned: bool) -> Image:
     import cv2
 
     if not data:
@@ -82,6 +141,8 @@ def decode_photo(data: bytes) -> Image:
         raise PhotoError("is cut short")
     # IMREAD_COLOR turns by EXIF and takes CMYK; the other formats need their own depth kept.
     flag = cv2.IMREAD_COLOR if data.startswith(_JPEG) else cv2.IMREAD_UNCHANGED
+    if not turned and data.startswith(_JPEG):
+        flag |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error as error:

@@ -15,6 +15,7 @@ from heme_edge.notices import loss_lines
 from heme_export.cli_checkpoint import check_told, checkpoint_options, open_told
 from heme_export.cli_detector import detector
 from heme_export.cli_engine import engine
+from heme_export.cli_optics import optics
 from heme_export.cli_triton import triton
 
 
@@ -26,6 +27,7 @@ def main() -> None:
 
 main.add_command(detector)
 main.add_command(engine)
+main.add_command(optics)
 main.add_command(triton)
 
 

@@ -18,6 +18,7 @@ from heme_edge.crops import Image
 from heme_edge.photos import byte_hash
 from heme_export import card, certificate
 from heme_export.measured import Measured, measure, write_confusion
+from heme_export.optics import training_optics
 from heme_export.precisions import FILES, FP32, Maker, open_file
 from heme_export.reference import simulated_crops
 from heme_train.data import Crop, CropSet, draw_weights
@@ -91,6 +92,8 @@ def fill(
         ParityError: a file misses a tolerance and ``accept_loss`` is not set.
     """
     info = replace(info, calibration=_write_files(folder, crops, rows, info, options, say))
+    if rows.folds:
+        info = replace(info, optics=training_optics(crops, rows.folds, options.seed))
     reference = simulated_crops(options.seed)
     expected = open_file(folder, info, FILES[FP32]).infer(reference)[0]
     np.savez_compressed(folder / REFERENCE, crops=reference, probabilities=expected)

@@ -63,7 +63,7 @@ def test_classify_of_a_bundle_without_losses(tmp_path: Path, heme_edge: Run) -> 
 
 def test_live_headless(lossy_bundle: Path, tmp_path: Path, heme_edge: Run) -> None:
     save(tmp_path / "photos" / "a.png", draw_field())
-    options = ("--headless", "--bundle", lossy_bundle, *ONE_BACKEND)
+    options = ("--headless", "--um-per-px", "0.25", "--bundle", lossy_bundle, *ONE_BACKEND)
     done = heme_edge("live", "--camera", tmp_path / "photos", *options)
     assert done.returncode == 0, done.stderr
     assert f"{RESEARCH_USE_ONLY}\n{SAID}\n" in done.stderr
@@ -76,7 +76,7 @@ def test_live_with_a_picture(lossy_bundle: Path, tmp_path: Path, heme_edge: Run)
     heights = {}
     for name, options in (("plain", ()), ("lossy", ("--bundle", lossy_bundle))):
         picture = tmp_path / f"{name}.png"
-        camera = ("--camera", tmp_path / "photos", "--picture", picture)
+        camera = ("--camera", tmp_path / "photos", "--um-per-px", "0.25", "--picture", picture)
         done = heme_edge("live", *camera, *options, *ONE_BACKEND)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(f"{RESEARCH_USE_ONLY}\n{SAID}\n") == (2 if options else 0)

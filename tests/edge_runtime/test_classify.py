@@ -52,7 +52,8 @@ def test_a_folder_of_fields(tmp_path: Path, heme_edge: Run) -> None:
 
 def test_differential_adds_up(tmp_path: Path, heme_edge: Run) -> None:
     save(tmp_path / "in" / "a.png", draw_field())
-    heme_edge("classify", tmp_path / "in", "--out", tmp_path / "out")
+    scale = ("--um-per-px", "0.25")
+    heme_edge("classify", tmp_path / "in", "--out", tmp_path / "out", *scale)
     table = rows(tmp_path / "out" / "differential.csv")
     assert header(tmp_path / "out" / "differential.csv") == DIFFERENTIAL_HEADER
     counted = [r for r in table if r["code"] != "uncertain"]
@@ -67,7 +68,7 @@ def test_differential_adds_up(tmp_path: Path, heme_edge: Run) -> None:
 
 def test_scale_is_recorded(tmp_path: Path, heme_edge: Run) -> None:
     save(tmp_path / "in" / "a.png", draw_field())
-    done = heme_edge("classify", tmp_path / "in", "--out", tmp_path / "assumed")
+    done = heme_edge("classify", tmp_path / "in", "--crops", "--out", tmp_path / "assumed")
     assert "0.25 µm/px, assumed" in done.stdout
     heme_edge("classify", tmp_path / "in", "--out", tmp_path / "given", "--um-per-px", "0.3")
     for name, scale in (("assumed", 0.25), ("given", 0.3)):
@@ -133,7 +134,8 @@ def test_100_megapixels(tmp_path: Path, heme_edge: Run) -> None:
     Pillow.new("RGB", (10_000, 10_000), (238, 232, 236)).save(
         tmp_path / "in" / "large.jpg", quality=50
     )
-    done = heme_edge("classify", tmp_path / "in", "--out", tmp_path / "out")
+    scale = ("--um-per-px", "0.25")
+    done = heme_edge("classify", tmp_path / "in", "--out", tmp_path / "out", *scale)
     assert done.returncode == 0, done.stderr
     assert "read 1 / skipped 0 / cells 0" in done.stdout
 
@@ -182,7 +184,8 @@ def test_disk_full_loses_nothing_already_written(tmp_path: Path, heme_edge: Run)
     for i in range(12):
         save(tmp_path / "in" / f"{i}.png", draw_field())
     out = tmp_path / "out"
-    done = heme_edge("classify", tmp_path / "in", "--out", out, preexec_fn=limit_file_size)
+    options = ("--out", out, "--um-per-px", "0.25")
+    done = heme_edge("classify", tmp_path / "in", *options, preexec_fn=limit_file_size)
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
@@ -213,7 +216,10 @@ def test_ctrl_c_half_way_leaves_whole_rows(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "heme_edge.cli", "classify", str(tmp_path / "in")]
     with subprocess.Popen(
-        [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--out", str(out), "--um-per-px", "0.25"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         photos = out / "photos.csv"
         deadline = time.monotonic() + 60

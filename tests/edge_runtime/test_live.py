@@ -55,11 +55,13 @@ def test_every_frame_of_a_video(tmp_path: Path, heme_edge: Run) -> None:
     assert "Research use only" in done.stderr
 
 
-def test_assumed_scale_is_marked(tmp_path: Path, heme_edge: Run) -> None:
+def test_a_scale_that_cannot_be_told_is_asked_for(tmp_path: Path, heme_edge: Run) -> None:
     save(tmp_path / "photos" / "a.png", draw_field())
     done = heme_edge("live", "--camera", tmp_path / "photos", "--headless")
-    _, summary = lines(done.stdout)
-    assert (summary["um_per_px"], summary["um_per_px_source"]) == (0.25, "assumed")
+    assert done.returncode == 2
+    assert "The scale cannot be told from the pictures" in done.stderr
+    assert "--um-per-px" in done.stderr
+    assert done.stdout == ""
 
 
 def test_simulated_stage_against_its_truth(tmp_path: Path, heme_edge: Run) -> None:

@@ -1,0 +1,1 @@
+"""The optics of one camera and objective: scale, white point, flat field, field of view."""
