@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import click
 
 from heme_edge.cells import cell_class
+from heme_edge.detect.base import Detector
 from heme_edge.errors import HemeError, PhotoError
 
 if TYPE_CHECKING:
     from heme_edge.crops import Image
-    from heme_edge.detect.base import Detector
     from heme_edge.naming import Namer
     from heme_edge.results import DetectedCell
 
@@ -104,7 +104,7 @@ def truths_by_file(
 
 
 @dataclass(frozen=True)
-class AfterNaming:
+class AfterNaming(Detector):
     """A detector whose finds are named by the default bundle; artifacts and platelets drop out."""
 
     detector: Detector
@@ -183,7 +183,7 @@ def measure(
 @click.option("--um-per-px", type=click.FloatRange(0.05, 1.0), required=True, help="Scale.")
 @click.option("--only", default="*", show_default=True, help="Files to use, such as 'bccd/*'.")
 @click.option("--tolerance-um", default=4.0, show_default=True, help="For labels that are points.")
-@click.option("--detector", "name", default="classical", show_default=True)
+@click.option("--detector", "name", default="auto", show_default=True, help="Or classical.")
 @click.option("--split", type=click.Path(path_type=Path), help="CSV with columns file, role.")
 @click.option("--role", default="test", show_default=True, help="Files of --split to use.")
 @click.option("--after-naming", is_flag=True, help="Drop what the default bundle calls no cell.")

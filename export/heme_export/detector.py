@@ -147,6 +147,13 @@ def quantise_network(
     return False
 
 
+def carry_detector(bundle: Bundle, folder: Path) -> dict[str, Any]:
+    """Copies a bundle's detector to a folder; returns what the manifest says of it."""
+    for name in detector_files(bundle.info):
+        shutil.copy(bundle.path / name, folder / name)
+    return bundle.info.detector
+
+
 def _told(score: Score) -> str:
     return f"recall {score.recall:.4f}, precision {score.precision:.4f}"
 

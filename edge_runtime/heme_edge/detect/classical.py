@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.crops import Image
+from heme_edge.detect.base import Detector
 from heme_edge.detect.extent import Extent, cytoplasm, whole_cells
 from heme_edge.detect.field_of_view import Mask, field_of_view
 from heme_edge.detect.split import cells_of_pieces, depth, pieces
@@ -40,7 +41,7 @@ EDGE_UM = 1.5
 
 
 @dataclass(frozen=True)
-class ClassicalDetector:
+class ClassicalDetector(Detector):
     """Finds nuclei by their stain, joins lobes, and returns the whole cells.
 
     Args:

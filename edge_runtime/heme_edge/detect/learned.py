@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.crops import Image
+from heme_edge.detect.base import Detector, Finds
 from heme_edge.detect.classical import LEAST_SIDE_PX, WORKING_UM_PER_PX, at_working_scale
 from heme_edge.detect.field_of_view import Mask, field_of_view
 from heme_edge.detect.stain import background
@@ -88,21 +89,7 @@ def spec_of(bundle: Bundle) -> DetectorSpec:
         ) from error
 
 
-@dataclass(frozen=True)
-class Finds:
-    """What a detector says of one field.
-
-    Attributes:
-        cells: surest first.
-        thick: how surely each place is too thick to read, float32 ``[h, w]`` in 0..1 over the
-            whole field; None where the detector does not say.
-    """
-
-    cells: list[DetectedCell]
-    thick: Maps | None = None
-
-
-class LearnedDetector:
+class LearnedDetector(Detector):
     """Finds nucleated cells of any size, and platelet clumps, with a network of a bundle.
 
     Args:
@@ -114,11 +101,14 @@ class LearnedDetector:
         DetectorError: the file cannot be used.
     """
 
-    name = "learned"
-
     def __init__(self, model: Path, spec: DetectorSpec, threads: int = 0) -> None:
         self._session = _open(model, threads)
         self._spec = spec
+
+    @property
+    def name(self) -> str:
+        """``learned``."""
+        return "learned"
 
     @property
     def looks_for(self) -> tuple[str, ...]:
