@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from heme_edge.naming import Namer
     from heme_edge.results import DetectedCell
 
+NUCLEATED = "cell"
+"""The kind of finds that are compared with the labels; platelet clumps are not."""
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -161,7 +164,7 @@ def measure(
     for file, wanted in truths.items():
         image = _read(images / file)
         start = time.perf_counter()
-        cells = detector.find(image, um_per_px)
+        cells = [c for c in detector.find(image, um_per_px) if c.kind == NUCLEATED]
         seconds += time.perf_counter() - start
         pixels += image.shape[0] * image.shape[1]
         hit += hits(cells, wanted, tolerance_um / um_per_px)

@@ -86,12 +86,18 @@ class ClassicalDetector(Detector):
 
 
 def at_working_scale(image: Image, um_per_px: float) -> Image:
-    """The field at ``WORKING_UM_PER_PX``: shrunk by area, enlarged linearly."""
+    """The field at ``WORKING_UM_PER_PX``: shrunk by area, enlarged linearly.
+
+    It is halved first as often as it can be, which costs a quarter of one step to the same size.
+    """
     scale = um_per_px / WORKING_UM_PER_PX
-    height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+    small = image
+    while small.shape[1] >= 2 * size[0] and small.shape[0] >= 2 * size[1]:
+        half = small.shape[1] // 2, small.shape[0] // 2
+        small = np.asarray(cv2.resize(small, half, interpolation=cv2.INTER_AREA), np.uint8)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(small, size, interpolation=how), np.uint8)
 
 
 def find_at_working_scale(image: Image) -> list[tuple[Extent, float]]:

@@ -27,6 +27,8 @@ MULTIPLE = 16
 """Height and width of what the network is given."""
 WHITE = 235.0
 """The empty background is brought to this level in each channel."""
+LOOK_STEP = 4
+"""The background is looked for in every fourth row and column."""
 KINDS = {0: "cell", 1: "platelet-clump"}
 """Kinds of finds by number of their heat."""
 TOO_NEAR = 0.62
@@ -42,7 +44,7 @@ def normalised(image: Image, field: Mask) -> Image:
         image: RGB uint8 ``[H, W, 3]`` at the working scale.
         field: the field of view; the surround of an eyepiece is made white too.
     """
-    white = background(image, field) if field.any() else np.full(3, WHITE)
+    white = background(image, field, LOOK_STEP) if field.any() else np.full(3, WHITE)
     levels = np.arange(256)[:, None] * (WHITE / white)
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     evened = np.asarray(cv2.LUT(image, table[None]), np.uint8)
@@ -133,13 +135,13 @@ class LearnedDetector(Detector):
         maps = self._session.run(None, {"field": given[None]})[0][0]
         maps = maps[:, : -(-height // STRIDE), : -(-width // STRIDE)]
         scales = image.shape[1] / width, image.shape[0] / height
-        places = [p for kind in KINDS for p in _peaks(maps, kind, self._spec.min_score[kind])]
+        places = [p for kind in KINDS for p in peaks(maps, kind, self._spec.min_score[kind])]
         kept = _apart([p for p in places if _inside(p, field)])
         return Finds([_cell(p, scales) for p in kept], maps[5])
 
 
 @dataclass(frozen=True)
-class _Peak:
+class Peak:
     """A place in px of the working scale."""
 
     x: float
@@ -177,14 +179,20 @@ def _padded(image: Image) -> Image:
     )
 
 
-def _peaks(maps: Maps, kind: int, least: float) -> list[_Peak]:
-    """Places that are surer than their neighbours on the grid."""
+def peaks(maps: Maps, kind: int, least: float) -> list[Peak]:
+    """Places that are surer than their neighbours on the grid.
+
+    Args:
+        maps: of the network, ``[6, h, w]``.
+        kind: number of the heat.
+        least: score that a place must have.
+    """
     heat = maps[kind]
     around = cv2.dilate(heat, np.ones((3, 3), np.uint8))
     rows, columns = np.nonzero((heat >= around) & (heat >= least))
     middle = (STRIDE - 1) / 2
     return [
-        _Peak(
+        Peak(
             float((column + maps[3, row, column]) * STRIDE + middle),
             float((row + maps[4, row, column]) * STRIDE + middle),
             float(maps[2, row, column] / WORKING_UM_PER_PX),
@@ -195,14 +203,14 @@ def _peaks(maps: Maps, kind: int, least: float) -> list[_Peak]:
     ]
 
 
-def _inside(peak: _Peak, field: Mask) -> bool:
+def _inside(peak: Peak, field: Mask) -> bool:
     """Whether a place is in the field of view."""
     height, width = field.shape
     y, x = int(np.clip(peak.y, 0, height - 1)), int(np.clip(peak.x, 0, width - 1))
     return bool(field[y, x])
 
 
-def _apart(peaks: list[_Peak]) -> list[_Peak]:
+def _apart(peaks: list[Peak]) -> list[Peak]:
     """The surest of those that are too near to each other to be two, surest first."""
     order = sorted(peaks, key=lambda p: -p.score)
     places = np.array([(p.x, p.y, p.radius) for p in order]).reshape(-1, 3)
@@ -215,7 +223,7 @@ def _apart(peaks: list[_Peak]) -> list[_Peak]:
     return [order[k] for k in kept]
 
 
-def _cell(peak: _Peak, scales: tuple[float, float]) -> DetectedCell:
+def _cell(peak: Peak, scales: tuple[float, float]) -> DetectedCell:
     return DetectedCell(
         (peak.x + 0.5) * scales[0] - 0.5,
         (peak.y + 0.5) * scales[1] - 0.5,
