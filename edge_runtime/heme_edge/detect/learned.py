@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ MULTIPLE = 16
 """Height and width of what the network is given."""
 WHITE = 235.0
 """The empty background is brought to this level in each channel."""
+RIM_PX = 1.0
+"""No centre is nearer to the border, px of the working scale."""
 LOOK_STEP = 4
 """The background is looked for in every fourth row and column."""
 KINDS = {0: "cell", 1: "platelet-clump"}
@@ -135,7 +137,8 @@ class LearnedDetector(Detector):
         maps = self._session.run(None, {"field": given[None]})[0][0]
         maps = maps[:, : -(-height // STRIDE), : -(-width // STRIDE)]
         scales = image.shape[1] / width, image.shape[0] / height
-        places = [p for kind in KINDS for p in peaks(maps, kind, self._spec.min_score[kind])]
+        found = [p for kind in KINDS for p in peaks(maps, kind, self._spec.min_score[kind])]
+        places = [_in_picture(p, width, height) for p in found]
         kept = _apart([p for p in places if _inside(p, field)])
         return Finds([_cell(p, scales) for p in kept], maps[5])
 
@@ -201,6 +204,13 @@ def peaks(maps: Maps, kind: int, least: float) -> list[Peak]:
         )
         for row, column in zip(rows, columns, strict=True)
     ]
+
+
+def _in_picture(peak: Peak, width: int, height: int) -> Peak:
+    """The place, moved into the picture: of a cut cell the middle may lie outside."""
+    x = float(np.clip(peak.x, RIM_PX, max(RIM_PX, width - 1 - RIM_PX)))
+    y = float(np.clip(peak.y, RIM_PX, max(RIM_PX, height - 1 - RIM_PX)))
+    return replace(peak, x=x, y=y)
 
 
 def _inside(peak: Peak, field: Mask) -> bool:
