@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,20 +22,32 @@ NO_CELL, NOT_KNOWN = ("PL",), ("U1",)
 GROUND_UM_PER_PX = 0.19
 
 
+FIELD_OPTIONS = (
+    click.option("--fields", type=click.Path(exists=True, file_okay=False, path_type=Path),
+                  required=True, help="Folder with the pictures that --annotations names."),
+    click.option("--annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                  required=True, help="CSV file,label,x0,y0,x1,y1 (px)."),
+    click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                  required=True, help="CSV file,role; only role fit is used."),
+    click.option("--camera", "cameras", type=(str, float), multiple=True, metavar="PATTERN UM",
+                  help="Labelled fields and their scale: 'bccd/*' 0.072. Repeatable."),
+    click.option("--label", default="wbc", show_default=True, help="Label of nucleated cells."),
+)  # fmt: skip
+
+
+def field_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Labelled fields, for training and for choosing the least score."""
+    for option in reversed(FIELD_OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True,
               help="Crops; only fold roles are used.")  # fmt: skip
-@click.option("--fields", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              required=True, help="Folder with the pictures that --annotations names.")  # fmt: skip
-@click.option("--annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              required=True, help="CSV file,label,x0,y0,x1,y1 (px).")  # fmt: skip
-@click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              required=True, help="CSV file,role; only role fit is used.")  # fmt: skip
-@click.option("--camera", "cameras", type=(str, float), multiple=True, metavar="PATTERN UM",
-              help="Labelled fields and their scale: 'bccd/*' 0.072. Repeatable.")  # fmt: skip
 @click.option("--ground", "ground", type=(str, float), multiple=True, metavar="PATTERN UM",
               help="Fields of red cells alone, to compose on. Repeatable.")  # fmt: skip
-@click.option("--label", default="wbc", show_default=True, help="Label of nucleated cells.")
+@field_options
 @click.option("--run", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--steps", type=click.IntRange(1), default=12000, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True)
