@@ -14,7 +14,7 @@ import numpy as np
 
 from heme_edge.bundle import MANIFEST, Bundle, detector_files
 from heme_edge.bundle_writing import write_bundle
-from heme_edge.detect.classical import WORKING_UM_PER_PX
+from heme_edge.detect.classical import WORKING_UM_PER_PX, at_working_scale
 from heme_edge.detect.learned import (
     KINDS,
     STRIDE,
@@ -159,7 +159,7 @@ def quantise_network(
     from heme_calibration.ranges import measure_ranges
     from heme_calibration.shifts import take_off
 
-    given = (ready(f.image, f.um_per_px)[0] for f in calibration)
+    given = (ready(at_working_scale(f.image, f.um_per_px))[0] for f in calibration)
     ranges = measure_ranges(fp32, given, ("Percentile",), batch=1)
     wanted = judged(fp32, groups)
     names = [n.name for n in load_prepared(fp32).graph.node if n.op_type in WEIGHTED_OPERATORS]

@@ -27,6 +27,8 @@ MULTIPLE = 16
 """Height and width of what the network is given."""
 WHITE = 235.0
 """The empty background is brought to this level in each channel."""
+LEAST_LIGHT = 24
+"""A frame of which 99 % is darker than this (of 255) shows nothing."""
 RIM_PX = 1.0
 """No centre is nearer to the border, px of the working scale."""
 LOOK_STEP = 4
@@ -130,10 +132,11 @@ class LearnedDetector(Detector):
 
     def look(self, image: Image, um_per_px: float) -> Finds:
         """Cells, and where the field is too thick to read."""
-        given, field = ready(image, um_per_px)
-        height, width = field.shape
-        if min(height, width) < LEAST_SIDE_PX:
+        small = at_working_scale(image, um_per_px)
+        height, width = small.shape[:2]
+        if min(height, width) < LEAST_SIDE_PX or np.percentile(small[::4, ::4], 99) < LEAST_LIGHT:
             return Finds([])
+        given, field = ready(small)
         maps = self._session.run(None, {"field": given[None]})[0][0]
         maps = maps[:, : -(-height // STRIDE), : -(-width // STRIDE)]
         scales = image.shape[1] / width, image.shape[0] / height
@@ -166,9 +169,8 @@ def _open(model: Path, threads: int) -> Any:
         raise DetectorError(f"The detector '{model.name}' cannot be used: {error}") from error
 
 
-def ready(image: Image, um_per_px: float) -> tuple[Image, Mask]:
-    """What the network is given of a field, and the field of view at the working scale."""
-    small = at_working_scale(image, um_per_px)
+def ready(small: Image) -> tuple[Image, Mask]:
+    """What the network is given of a field at the working scale, and the field of view."""
     field = field_of_view(small)
     return _padded(normalised(small, field)), field
 
