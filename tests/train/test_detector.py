@@ -40,11 +40,11 @@ def test_the_decoder_reads_what_the_target_says() -> None:
     target = target_of(cells.astype(np.float32), known(), ~known())
     maps = np.concatenate([target[:2], np.exp(target[2:3]), target[3:5], target[5:6]])
     for kind, wanted in ((0, cells[:2]), (1, cells[2:])):
-        found = sorted(peaks(maps, kind, 0.9), key=lambda p: p.x)
+        found = sorted(peaks(maps, kind, 0.9).tolist())
         assert len(found) == len(wanted)
         for peak, (x, y, radius, _) in zip(found, wanted, strict=True):
-            assert (peak.x, peak.y) == pytest.approx((x, y), abs=0.01)
-            assert peak.radius == pytest.approx(radius, rel=0.01)
+            assert tuple(peak[:2]) == pytest.approx((x, y), abs=0.01)
+            assert peak[2] == pytest.approx(radius, rel=0.01)
 
 
 def test_what_is_not_known_does_not_count() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +28,18 @@ MULTIPLE = 16
 WHITE = 235.0
 """The empty background is brought to this level in each channel."""
 LEAST_LIGHT = 24
-"""A frame of which 99 % is darker than this (of 255) shows nothing."""
+"""A frame of whose green 99 % is darker than this (of 255) shows nothing."""
 RIM_PX = 1.0
 """No centre is nearer to the border, px of the working scale."""
-LOOK_STEP = 4
-"""The background is looked for in every fourth row and column."""
+LOOK_STEP = 6
+"""The background is looked for in every sixth row and column."""
 KINDS = {0: "cell", 1: "platelet-clump"}
 """Kinds of finds by number of their heat."""
 TOO_NEAR = 0.62
 """Of two cells nearer than this share of the larger radius only the surer one is kept."""
 
 Maps = NDArray[np.float32]
+Peaks = NDArray[np.float64]
 
 
 def normalised(image: Image, field: Mask) -> Image:
@@ -134,27 +135,19 @@ class LearnedDetector(Detector):
         """Cells, and where the field is too thick to read."""
         small = at_working_scale(image, um_per_px)
         height, width = small.shape[:2]
-        if min(height, width) < LEAST_SIDE_PX or np.percentile(small[::4, ::4], 99) < LEAST_LIGHT:
+        if (
+            min(height, width) < LEAST_SIDE_PX
+            or np.percentile(small[::8, ::8, 1], 99) < LEAST_LIGHT
+        ):
             return Finds([])
         given, field = ready(small)
         maps = self._session.run(None, {"field": given[None]})[0][0]
         maps = maps[:, : -(-height // STRIDE), : -(-width // STRIDE)]
         scales = image.shape[1] / width, image.shape[0] / height
-        found = [p for kind in KINDS for p in peaks(maps, kind, self._spec.min_score[kind])]
-        places = [_in_picture(p, width, height) for p in found]
-        kept = _apart([p for p in places if _inside(p, field)])
-        return Finds([_cell(p, scales) for p in kept], maps[5])
-
-
-@dataclass(frozen=True)
-class Peak:
-    """A place in px of the working scale."""
-
-    x: float
-    y: float
-    radius: float
-    score: float
-    kind: int
+        found = [peaks(maps, kind, self._spec.min_score[kind]) for kind in KINDS]
+        places = _in_picture(np.vstack(found), width, height)
+        kept = _apart(places[field[places[:, 1].astype(int), places[:, 0].astype(int)]])
+        return Finds([_cell(row, scales) for row in kept.tolist()], maps[5])
 
 
 def _open(model: Path, threads: int) -> Any:
@@ -184,62 +177,59 @@ def _padded(image: Image) -> Image:
     )
 
 
-def peaks(maps: Maps, kind: int, least: float) -> list[Peak]:
+def peaks(maps: Maps, kind: int, least: float) -> Peaks:
     """Places that are surer than their neighbours on the grid.
 
     Args:
         maps: of the network, ``[6, h, w]``.
         kind: number of the heat.
         least: score that a place must have.
+
+    Returns:
+        ``[N, 5]``: x, y and radius (px of the working scale), score, kind.
     """
     heat = maps[kind]
     around = cv2.dilate(heat, np.ones((3, 3), np.uint8))
     rows, columns = np.nonzero((heat >= around) & (heat >= least))
     middle = (STRIDE - 1) / 2
-    return [
-        Peak(
-            float((column + maps[3, row, column]) * STRIDE + middle),
-            float((row + maps[4, row, column]) * STRIDE + middle),
-            float(maps[2, row, column] / WORKING_UM_PER_PX),
-            float(heat[row, column]),
-            kind,
-        )
-        for row, column in zip(rows, columns, strict=True)
-    ]
+    radius, x, y = maps[2:5, rows, columns]
+    return np.column_stack(
+        [
+            (columns + x) * STRIDE + middle,
+            (rows + y) * STRIDE + middle,
+            radius / WORKING_UM_PER_PX,
+            heat[rows, columns],
+            np.full(len(rows), kind),
+        ]
+    ).astype(np.float64)
 
 
-def _in_picture(peak: Peak, width: int, height: int) -> Peak:
-    """The place, moved into the picture: of a cut cell the middle may lie outside."""
-    x = float(np.clip(peak.x, RIM_PX, max(RIM_PX, width - 1 - RIM_PX)))
-    y = float(np.clip(peak.y, RIM_PX, max(RIM_PX, height - 1 - RIM_PX)))
-    return replace(peak, x=x, y=y)
+def _in_picture(places: Peaks, width: int, height: int) -> Peaks:
+    """The places, moved into the picture: of a cut cell the middle may lie outside."""
+    highest = np.maximum(RIM_PX, np.array([width, height]) - 1 - RIM_PX)
+    moved = places.copy()
+    moved[:, :2] = np.clip(places[:, :2], RIM_PX, highest)
+    return moved
 
 
-def _inside(peak: Peak, field: Mask) -> bool:
-    """Whether a place is in the field of view."""
-    height, width = field.shape
-    y, x = int(np.clip(peak.y, 0, height - 1)), int(np.clip(peak.x, 0, width - 1))
-    return bool(field[y, x])
-
-
-def _apart(peaks: list[Peak]) -> list[Peak]:
+def _apart(places: Peaks) -> Peaks:
     """The surest of those that are too near to each other to be two, surest first."""
-    order = sorted(peaks, key=lambda p: -p.score)
-    places = np.array([(p.x, p.y, p.radius) for p in order]).reshape(-1, 3)
-    kept: list[int] = []
-    for k, (x, y, radius) in enumerate(places):
-        others = places[kept]
-        near = TOO_NEAR * np.maximum(others[:, 2], radius)
-        if not (np.hypot(others[:, 0] - x, others[:, 1] - y) < near).any():
-            kept.append(k)
-    return [order[k] for k in kept]
+    order = places[np.argsort(-places[:, 3], kind="stable")]
+    away = np.hypot(*(order[:, None, :2] - order[:, :2]).transpose(2, 0, 1))
+    near = away < TOO_NEAR * np.maximum(order[:, None, 2], order[:, 2])
+    kept = np.ones(len(order), np.bool_)
+    for k in np.flatnonzero(near.sum(1) > 1):
+        kept[k] = not (near[k, :k] & kept[:k]).any()
+    return order[kept]
 
 
-def _cell(peak: Peak, scales: tuple[float, float]) -> DetectedCell:
+def _cell(place: list[float], scales: tuple[float, float]) -> DetectedCell:
+    x, y, radius, score, kind = place
+    size = (scales[0] * scales[1]) ** 0.5
     return DetectedCell(
-        (peak.x + 0.5) * scales[0] - 0.5,
-        (peak.y + 0.5) * scales[1] - 0.5,
-        peak.radius * float(np.sqrt(scales[0] * scales[1])),
-        peak.score,
-        KINDS[peak.kind],
+        (x + 0.5) * scales[0] - 0.5,
+        (y + 0.5) * scales[1] - 0.5,
+        radius * size,
+        score,
+        KINDS[int(kind)],
     )
