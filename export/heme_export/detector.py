@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heme_edge.bundle import MANIFEST, Bundle, detector_files
+from heme_edge.bundle import CARD, MANIFEST, Bundle, detector_files
 from heme_edge.bundle_writing import write_bundle
 from heme_edge.detect.classical import WORKING_UM_PER_PX, at_working_scale
 from heme_edge.detect.learned import (
@@ -25,6 +25,7 @@ from heme_edge.detect.learned import (
 from heme_edge.errors import HemeError
 from heme_edge.sim.compose import Composed
 from heme_edge.sim.scoring import Score, score
+from heme_export.card import with_detector
 from heme_export.graph import OPSET
 
 if TYPE_CHECKING:
@@ -235,5 +236,7 @@ def bundle_with_detector(
                     shutil.copy(path, part / path.name)
             for name in files.values():
                 shutil.copy(work / name, part / name)
+            text = (bundle.path / CARD).read_text(encoding="utf-8")
+            (part / CARD).write_text(with_detector(text, table), encoding="utf-8")
 
         return write_bundle(out, replace(bundle.info, detector=table), fill)
