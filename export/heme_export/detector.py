@@ -40,7 +40,7 @@ LARGEST_DIFFERENCE = 1e-3
 INT8_LOSS = 0.005
 """Most that INT8 may lose of recall or precision on the fields that judge."""
 SCORES = tuple(np.round(np.arange(0.15, 0.56, 0.05), 2))
-WORKING_FLOAT_LAYERS = (0, 1, 2, 3, 5)
+FLOAT_LAYERS = (0, 1, 2, 3, 5)
 
 Say = Callable[[str], None]
 
@@ -164,7 +164,7 @@ def quantise_network(
     ranges = measure_ranges(fp32, given, ("Percentile",), batch=1)
     wanted = judged(fp32, groups)
     names = [n.name for n in load_prepared(fp32).graph.node if n.op_type in WEIGHTED_OPERATORS]
-    for count in WORKING_FLOAT_LAYERS:
+    for count in FLOAT_LAYERS:
         model = load_prepared(fp32)
         inside = depths(model)
         kept = {name for name, depth in inside.items() if depth <= count} | {names[-1]}
