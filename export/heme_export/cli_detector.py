@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from heme_edge.cli_support import data_option
-from heme_train.detector.cli import field_options
+from heme_edge.cli_support import data_option, field_options
 
 CALIBRATION, JUDGING = 32, 24
 """Composed fields that measure the INT8 ranges, and that the least score is chosen on."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from heme_edge.cli_support import field_options
 
 if TYPE_CHECKING:
     from heme_train.detector.fields import Labelled
@@ -20,26 +22,6 @@ COMPOSED, LABELLED, CROPS = 0.62, 0.13, 0.12
 NO_CELL, NOT_KNOWN = ("PL",), ("U1",)
 """Classes whose crops show no cell that is looked for, and those of which nobody can say."""
 GROUND_UM_PER_PX = 0.19
-
-
-FIELD_OPTIONS = (
-    click.option("--fields", type=click.Path(exists=True, file_okay=False, path_type=Path),
-                  required=True, help="Folder with the pictures that --annotations names."),
-    click.option("--annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                  required=True, help="CSV file,label,x0,y0,x1,y1 (px)."),
-    click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                  required=True, help="CSV file,role; only role fit is used."),
-    click.option("--camera", "cameras", type=(str, float), multiple=True, metavar="PATTERN UM",
-                  help="Labelled fields and their scale: 'bccd/*' 0.072. Repeatable."),
-    click.option("--label", default="wbc", show_default=True, help="Label of nucleated cells."),
-)  # fmt: skip
-
-
-def field_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Labelled fields, for training and for choosing the least score."""
-    for option in reversed(FIELD_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.command()
