@@ -117,7 +117,6 @@ def source() -> Source:
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     said: list[str] = []
     recipe = DetectorRecipe(steps=4, batch=2, workers=0, every=1)
-    torch.set_num_threads(1)
 
     def killed(line: str) -> None:
         said.append(line)
@@ -139,7 +138,6 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_the_network_fits_what_it_is_shown() -> None:
     """A few steps on one field: the loss falls by half."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     network = CentreNet()
     inputs, target = sample_of(source().draw(np.random.default_rng(0)), np.random.default_rng(0))
     batch = torch.from_numpy(inputs[None]), torch.from_numpy(target[None])
