@@ -19,11 +19,11 @@ import click
 import numpy as np
 
 from heme_edge.errors import HemeError
-from heme_edge.results import DetectedCell
+from heme_edge.results import NUCLEATED, DetectedCell
 from heme_edge.sim.compose import CELL, Composed, Marrow, compose
 from heme_edge.sim.lens import Lens, random_lens
 from heme_edge.sim.recipes import NORMAL_MARROW
-from heme_edge.sim.scoring import KIND, WITHIN_UM, Score, pairs, score
+from heme_edge.sim.scoring import WITHIN_UM, Score, pairs, score
 from heme_edge.sim.stock import Stock, stock_of
 
 if TYPE_CHECKING:
@@ -31,22 +31,23 @@ if TYPE_CHECKING:
     from heme_edge.naming import Namer
 
 LEAST_CELLS, LEAST_TOUCHING = 150, 0.40
+GROUND_UM_PER_PX = 0.19
+"""Of the fields of chula."""
 
 
-def test_stock(data: Path, fields: Path, seed: int, count: int) -> Stock:
+def stock_unseen(data: Path, fields: Path, seed: int, count: int) -> Stock:
     """Cells and grounds of role `test`."""
     from heme_train.data import TEST, open_crops
-    from heme_train.detector.cli import GROUND_UM_PER_PX, NOT_KNOWN
+    from heme_train.detector.cli import NOT_KNOWN
     from heme_train.detector.fields import grounds_of, read_labelled
+    from heme_train.labelled_fields import Fields
 
     crops = open_crops(data / "crops")
     usable = [c for c in crops.select((TEST,)) if c.code not in NOT_KNOWN]
     order = np.random.default_rng(seed).permutation(len(usable))[:count]
     lists = data / "fields"
-    grounds = read_labelled(
-        fields, lists / "annotations.csv", lists / "split.csv", TEST, "chula/*", "wbc",
-        GROUND_UM_PER_PX,
-    )  # fmt: skip
+    tables = lists / "annotations.csv", lists / "split.csv"
+    grounds = read_labelled(Fields(fields, *tables, TEST, "wbc", "chula/*", GROUND_UM_PER_PX))
     return stock_of(((usable[i].code, crops.image(usable[i])) for i in order), grounds_of(grounds))
 
 
@@ -78,7 +79,7 @@ def named_right(field: Composed, cells: Sequence[DetectedCell], namer: Namer) ->
     from heme_edge.crops import cut_crops
 
     true = [c for c in field.nucleated() if c.kind == CELL and c.code in namer.bundle.codes]
-    found = [c for c in cells if c.kind == KIND]
+    found = [c for c in cells if c.kind == NUCLEATED]
     matched = pairs([(c.x_px, c.y_px) for c in true], found, WITHIN_UM / field.um_per_px)
     names = namer.name_crops(
         cut_crops(field.image, [found[f] for f in matched.values()], field.um_per_px)
@@ -140,7 +141,7 @@ def main(
         opened = load_bundle(bundle)
         detector = open_detector(name, opened, precision)
         namer = Namer(opened, open_backend(opened, "onnxruntime", "int8"), detector)
-        stock = test_stock(data, fields, seed, crops)
+        stock = stock_unseen(data, fields, seed, crops)
         figures = measure(dense_fields(stock, seed, count, any_lens), detector, namer)
     except HemeError as error:
         raise click.ClickException(f"{error.message} {error.hint}".strip()) from error

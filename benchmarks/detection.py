@@ -20,14 +20,12 @@ import click
 from heme_edge.cells import cell_class
 from heme_edge.detect.base import Detector
 from heme_edge.errors import HemeError, PhotoError
+from heme_edge.results import NUCLEATED
 
 if TYPE_CHECKING:
     from heme_edge.crops import Image
     from heme_edge.naming import Namer
     from heme_edge.results import DetectedCell
-
-NUCLEATED = "cell"
-"""The kind of finds that are compared with the labels; platelet clumps are not."""
 
 
 @dataclass(frozen=True)

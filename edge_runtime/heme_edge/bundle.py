@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heme_edge.bundle_tables import is_optics_table
 from heme_edge.cells import is_known
 from heme_edge.crops import CROP_PX, CROP_UM_PER_PX, Image
 from heme_edge.errors import BundleError
@@ -258,7 +259,7 @@ def _check_info(folder: Path, info: BundleInfo) -> None:
                 f"The bundle '{folder}' has a model of unknown kind "
                 f"{model.precision}/{model.scheme}."
             )
-    if info.optics and not _is_optics(info.optics):
+    if info.optics and not is_optics_table(info.optics):
         raise BundleError(f"'{folder / MANIFEST}' is damaged (its table 'optics' cannot be used).")
     if not isinstance(info.detector.get("files", {}), dict):
         raise BundleError(f"'{folder / MANIFEST}' is damaged (its detector's files).")
@@ -267,17 +268,6 @@ def _check_info(folder: Path, info: BundleInfo) -> None:
         raise BundleError(
             f"'{folder / MANIFEST}' is damaged (its accepted losses are not a list of sentences)."
         )
-
-
-def _is_optics(table: dict[str, Any]) -> bool:
-    """Whether the training data's background and stain are there, every number finite."""
-    lists = [(table["white_rgb"], 3)]
-    for source in table["stain"].values():
-        lists += [(source["white_rgb"], 3), (source["mean"], 6), (source["sd"], 6)]
-    arrays = [(np.asarray(values, np.float64), count) for values, count in lists]
-    fit = all(a.shape == (count,) and bool(np.isfinite(a).all()) for a, count in arrays)
-    positive = all(min(source["sd"]) > 0 for source in table["stain"].values())
-    return fit and positive and bool(table["stain"]) and min(table["white_rgb"]) >= 1
 
 
 def detector_files(info: BundleInfo) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def bench(
 
     from heme_edge.bench.run import Request, run
     from heme_edge.bench.table import print_report
-    from heme_edge.outputs import write_whole
+    from heme_edge.writing import write_whole
 
     found = run(Request(bundle, batches, rounds, seconds, threads, crops), note)
     print_report(found)

@@ -119,8 +119,8 @@ def score_field(
             97th percentile of the field where that is brighter, and by default.
         thick: where a detector found a heap of cells, over the same field at any resolution.
     """
-    from heme_edge.detect.classical import at_working_scale
     from heme_edge.detect.field_of_view import field_of_view
+    from heme_edge.detect.working_scale import at_working_scale
 
     small = at_working_scale(image, um_per_px)
     green = np.ascontiguousarray(small[..., 1])
@@ -149,7 +149,7 @@ def score_field(
 
 def _grid(small: Image) -> tuple[int, int]:
     """Rows and columns of regions."""
-    from heme_edge.detect.classical import WORKING_UM_PER_PX
+    from heme_edge.detect.working_scale import WORKING_UM_PER_PX
 
     rows, columns = (max(1, round(n * WORKING_UM_PER_PX / REGION_UM)) for n in small.shape[:2])
     return rows, columns
@@ -238,7 +238,7 @@ def _blur_um(steep: NDArray[np.float32], softer: NDArray[np.float32]) -> float:
     The peak gradient of a step blurred by b and then by s is proportional to 1/sqrt(b² + s²),
     so the ratio r of two such peaks gives b² = (s₂² - r² s₁²) / (r² - 1).
     """
-    from heme_edge.detect.classical import WORKING_UM_PER_PX
+    from heme_edge.detect.working_scale import WORKING_UM_PER_PX
 
     strong = steep >= max(STRONG * float(steep.max()), 1e-3)
     if not strong.any():

@@ -36,9 +36,9 @@ from heme_edge.optics.drift import DriftMeter
 from heme_edge.optics.first import FirstFrames
 from heme_edge.optics.session import SessionScale, known_scale, measured_scale
 from heme_edge.optics.use import Optics, open_optics
-from heme_edge.outputs import write_whole
 from heme_edge.results import NamedCell
 from heme_edge.tally import Tally
+from heme_edge.writing import write_whole
 
 PICTURE_EVERY_S = 1.0
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -15,7 +15,7 @@ from heme_edge.crops import CROP_UM, Image, cut_crops
 from heme_edge.detect.base import Detector
 from heme_edge.detect.field_of_view import field_of_view
 from heme_edge.field_score import READABLE, FieldScore, score_field
-from heme_edge.results import CellName, DetectedCell, NamedCell
+from heme_edge.results import NUCLEATED, CellName, DetectedCell, NamedCell
 from heme_edge.tally import NOT_IN_DIFFERENTIAL, reason_not_counted
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 THICK = 0.5
 """A place is too thick where the detector is surer of it than this."""
-NUCLEATED = "cell"
 INSIDE_UM = 6.0
 VIEW_STEP_UM = 10.0
 """Crops of a cell wider than one lie this far apart, their middles this far inside of it."""

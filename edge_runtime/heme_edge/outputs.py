@@ -18,7 +18,7 @@ from heme_edge.errors import HemeError
 from heme_edge.results import NamedCell
 from heme_edge.resume import Journal, Row, table_text
 from heme_edge.tally import UNCERTAIN, Tally
-from heme_edge.writing import write_whole as write_whole
+from heme_edge.writing import write_whole
 
 CELLS_HEADER = [
     "photo",

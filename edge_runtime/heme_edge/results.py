@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NUCLEATED, PLATELET_CLUMP = "cell", "platelet-clump"
+"""Kinds of what is found in a field."""
+
 
 @dataclass(frozen=True)
 class DetectedCell:
@@ -13,14 +16,14 @@ class DetectedCell:
         x_px, y_px: centre of the whole cell (nucleus and cytoplasm), px of the field.
         radius_px: radius of the whole cell as a circle of equal area, px of the field.
         score: 0..1, how sure the detector is that this is a cell it looks for.
-        kind: ``cell`` (nucleated, of any size) or ``platelet-clump``.
+        kind: ``NUCLEATED`` (of any size) or ``PLATELET_CLUMP``.
     """
 
     x_px: float
     y_px: float
     radius_px: float
     score: float
-    kind: str = "cell"
+    kind: str = NUCLEATED
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from heme_edge.errors import SourceError
 from heme_edge.frames.base import Frame
 from heme_edge.frames.whole_slide import WholeSlide
 from heme_edge.outputs import PhotoResult, corner_text
-from heme_edge.results import DetectedCell, NamedCell
+from heme_edge.results import NamedCell
 from heme_edge.resume import Earlier
 
 SLACK_UM = 3.0
 """Two fields may place a cell on their common border so far apart."""
-BOX_UM = 32.0
+BOX_UM = 48.0
 """Side of the ledger's boxes; no cell has a larger radius."""
 FIELDS_AHEAD = 2
 
@@ -180,7 +180,9 @@ def _own_cells(reading: _Reading, frame: Frame, named: Sequence[NamedCell]) -> l
         y_um = place.y_um + one.cell.y_px * source.um_per_px
         radius_um = one.cell.radius_px * source.um_per_px
         if _inside(place.core_um, x_um, y_um) and not reading.ledger.holds(x_um, y_um, radius_um):
-            cell = DetectedCell(x_um / scale, y_um / scale, radius_um / scale, one.cell.score)
+            cell = replace(
+                one.cell, x_px=x_um / scale, y_px=y_um / scale, radius_px=radius_um / scale
+            )
             found.append(replace(one, cell=cell))
     for cell in (one.cell for one in found):  # rounded as in cells.csv, from which a run goes on
         at = cell.x_px * scale, cell.y_px * scale, cell.radius_px * scale

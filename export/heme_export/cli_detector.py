@@ -43,6 +43,7 @@ def detector(
     from heme_train.detector.cli import NO_CELL, NOT_KNOWN
     from heme_train.detector.fields import as_composed, read_labelled
     from heme_train.detector.fit import load_detector, provenance_of
+    from heme_train.labelled_fields import FIT, Fields
 
     crops = open_crops(data)
 
@@ -63,8 +64,8 @@ def detector(
 
     groups = {"composed": composed((CONFIDENCE,), JUDGING, JUDGING_SEED)}
     for pattern, um in cameras:
-        read = read_labelled(fields, annotations, split, "fit", pattern, label, um)
-        groups[pattern] = [as_composed(one) for one in read]
+        wanted = Fields(fields, annotations, split, FIT, label, pattern, um)
+        groups[pattern] = [as_composed(one) for one in read_labelled(wanted)]
     made = bundle_with_detector(
         load_bundle(bundle), load_detector(run), out,
         composed(FOLDS, CALIBRATION, CALIBRATION_SEED),

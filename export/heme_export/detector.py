@@ -14,7 +14,6 @@ import numpy as np
 
 from heme_edge.bundle import CARD, MANIFEST, Bundle, detector_files
 from heme_edge.bundle_writing import write_bundle
-from heme_edge.detect.classical import WORKING_UM_PER_PX, at_working_scale
 from heme_edge.detect.learned import (
     KINDS,
     STRIDE,
@@ -22,6 +21,7 @@ from heme_edge.detect.learned import (
     LearnedDetector,
     ready,
 )
+from heme_edge.detect.working_scale import WORKING_UM_PER_PX, at_working_scale
 from heme_edge.errors import HemeError
 from heme_edge.sim.compose import Composed
 from heme_edge.sim.scoring import Score, score

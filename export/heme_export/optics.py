@@ -12,7 +12,7 @@ from heme_calibration.crops import hold_outs_of, is_refused
 from heme_edge.bundle import MANIFEST, Bundle, load_bundle
 from heme_edge.errors import BundleError
 from heme_edge.optics.drift import optics_table
-from heme_edge.outputs import write_whole
+from heme_edge.writing import write_whole
 from heme_train.data import Crop, CropSet
 from heme_train.evaluate import crop_image
 

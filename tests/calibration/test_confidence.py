@@ -17,7 +17,7 @@ from heme_calibration.confidence import (
 from heme_edge.errors import HemeError
 
 
-def drawn(temperature: float, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]  # of floats
+def drawn(temperature: float, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
     """Logits whose honest probabilities are their softmax at ``temperature``."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (1, n, 5))

@@ -22,12 +22,17 @@ from heme_edge.sim.stock import Stock, stock_of
 from tests.conftest import draw_cell
 
 DRAWN = Stock({})
-SIZE = {"width_px": 480, "height_px": 360, "um_per_px": 0.5}
 
 
-def field(seed: int = 1, **changes: object) -> Composed:
-    marrow = replace(Marrow(drawn=1.0), **changes)  # type: ignore[arg-type]  # fields by name
-    return compose(DRAWN, np.random.default_rng(seed), marrow=marrow, **SIZE)  # type: ignore[arg-type]  # of one type each
+def small(stock: Stock, seed: int, marrow: Marrow, ground: int | None = None) -> Composed:
+    return compose(
+        stock, np.random.default_rng(seed), width_px=480, height_px=360, um_per_px=0.5,
+        marrow=marrow, ground=ground,
+    )  # fmt: skip
+
+
+def field(seed: int = 1, **changes: float) -> Composed:
+    return small(DRAWN, seed, replace(Marrow(drawn=1.0), **changes))  # type: ignore[arg-type]  # mypy takes float for the mix too
 
 
 def test_the_same_seed_gives_the_same_field() -> None:
@@ -105,8 +110,8 @@ def test_a_real_ground_is_mirrored_over_the_field() -> None:
     ground = ground_of(tile, 0.5)
     assert int(ground.share[0, 0, 0]) == 255
     stock = Stock({}, (Ground(ground.share, 0.5),))
-    made = compose(stock, np.random.default_rng(0), marrow=Marrow(cells=0, platelets=0, clumps=0,
-                   smudges=0, large=0, holes=0), ground=0, **SIZE)  # type: ignore[arg-type]  # fmt: skip  # of one type each
+    nothing = Marrow(cells=0, platelets=0, clumps=0, smudges=0, large=0, holes=0)
+    made = small(stock, 0, nothing, ground=0)
     dark = made.image[..., 1] < 150
     assert 0.5 < dark.mean() / (100 / 4800) < 2.0
 

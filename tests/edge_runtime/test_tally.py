@@ -18,7 +18,7 @@ def test_wilson_against_published_values(count: int, total: int, low: float, hig
 
 
 def test_wilson_against_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats")
+    stats = pytest.importorskip("scipy.stats", reason="scipy, the oracle, comes with [dev]")
     for count, total in [(0, 1), (3, 17), (25, 500), (499, 500), (500, 500)]:
         interval = stats.binomtest(count, total).proportion_ci(method="wilson")
         assert wilson(count, total) == pytest.approx((interval.low, interval.high), abs=1e-9)

@@ -76,7 +76,8 @@ def test_a_part_of_a_level(slide: Path, smear: Smear) -> None:
 def test_openslide_reads_the_same_and_no_file_that_is_cut_short(
     slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("openslide", exc_type=ImportError)
+    why = "OpenSlide, the second reader of slides, is not installed"
+    pytest.importorskip("openslide", reason=why, exc_type=ImportError)
     first = open_pyramid(slide)
     short = tmp_path / "short.svs"
     _cut_short(short)

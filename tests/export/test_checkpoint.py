@@ -100,7 +100,7 @@ def said_by_torch(
     images: Image,
     head: str,
     temperature: float,
-) -> np.ndarray:  # type: ignore[type-arg]  # of floats
+) -> np.ndarray:
     """By hand: normalised, tempered, p_i / sum(p)."""
     with torch.inference_mode():
         logits = network(normalised(images, mean, std)).double() / temperature
@@ -108,7 +108,7 @@ def said_by_torch(
     return (p / p.sum(1, keepdim=True)).numpy()
 
 
-def said_by_bundle(bundle: Bundle, images: Image) -> np.ndarray:  # type: ignore[type-arg]  # of floats
+def said_by_bundle(bundle: Bundle, images: Image) -> np.ndarray:
     backend = open_backend(bundle, precision="fp32")
     try:
         return backend.infer(images)[0]

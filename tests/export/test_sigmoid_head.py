@@ -29,7 +29,7 @@ def run_of(network: str, members: int) -> Run:
     networks = [create_network(network, 23, "none").eval() for _ in range(members)]
     for one in networks:
         bias = one.get_submodule("classifier").bias
-        bias.data = 4 * torch.randn(23) - 6  # type: ignore[union-attr]  # it has a bias
+        bias.data = 4 * torch.randn(23) - 6
     names = tuple(f"fold{i}" for i in range(members))
     prepare = preprocessing(*PACKAGED_MEAN_STD, False)
     return Run(DEEPHEME_CODES, tuple(networks), names, names, prepare, "sigmoid", {})
@@ -62,7 +62,7 @@ def test_torch_onnx_and_calibration_say_the_same(tmp_path: Path) -> None:
 def test_sigmoids_that_vanish_do_not_divide_by_zero(tmp_path: Path) -> None:
     """Every logit far below zero: float32 sigmoids are 0 there, their shares are not."""
     run = run_of("test_efficientnet", 1)
-    run.networks[0].get_submodule("classifier").bias.data[:] = -400.0  # type: ignore[index, operator, union-attr]  # it has a bias
+    run.networks[0].get_submodule("classifier").bias.data[:] = -400.0  # type: ignore[operator]  # it has a bias
     got, _ = by_onnx(run, tmp_path / "m.onnx", crops(3))
     assert np.isfinite(got).all()
     assert got.sum(1) == pytest.approx(np.ones(3), abs=1e-5)

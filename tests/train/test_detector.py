@@ -24,10 +24,11 @@ from heme_train.detector.fields import (
     mosaic_draw,
     read_labelled,
 )
-from heme_train.detector.fit import DetectorRecipe, fit_detector, load_detector
+from heme_train.detector.fit import DetectorRecipe, fit_detector, load_detector, provenance_of
 from heme_train.detector.loss import detection_loss
 from heme_train.detector.net import OUTPUTS, CentreNet
 from heme_train.detector.samples import SIDE_PX, Source, sample_of, target_of
+from heme_train.labelled_fields import Fields
 from tests.conftest import draw_cell, draw_field, save
 
 
@@ -84,7 +85,7 @@ def test_small_labelled_fields_are_mirrored_with_their_boxes(tmp_path: Path) -> 
     )
     (tmp_path / "split.csv").write_text("file,role\na/one.png,fit\na/two.png,test\n")
     (field,) = read_labelled(
-        tmp_path, tmp_path / "labels.csv", tmp_path / "split.csv", "fit", "a/*", "wbc", 0.25
+        Fields(tmp_path, tmp_path / "labels.csv", tmp_path / "split.csv", "fit", "wbc", "a/*", 0.25)
     )
     assert field.boxes.tolist() == [[38, 34, 90, 86]]
     drawn = labelled_draw([field])(np.random.default_rng(1))
@@ -93,6 +94,31 @@ def test_small_labelled_fields_are_mirrored_with_their_boxes(tmp_path: Path) -> 
     for x, y, radius, _ in drawn.objects:
         assert 4 < radius < 20
         assert drawn.image[round(y), round(x)].astype(int).sum() < 560
+
+
+@pytest.mark.parametrize(
+    ("labels", "split", "said"),
+    [
+        ("file,label,x0,y0,x1,y1\n", "file,role\na/one.png,test\n", "No field has the role"),
+        ("file,label,x0\na/one.png,wbc,3\n", "file,role\na/one.png,fit\n", "no table"),
+        ("file,label,x0,y0,x1,y1\na/one.png,wbc,x,1,2,3\n", "file,role\n", "no table"),
+        ("file,label,x0,y0,x1,y1\n", "name,role\na/one.png,fit\n", "no column 'file'"),
+        ("file,label,x0,y0,x1,y1\n", "file,role\na/one.png,fit\n", "cannot be opened"),
+    ],
+)
+def test_bad_tables_are_one_sentence(tmp_path: Path, labels: str, split: str, said: str) -> None:
+    (tmp_path / "labels.csv").write_text(labels)
+    (tmp_path / "split.csv").write_text(split)
+    tables = tmp_path / "labels.csv", tmp_path / "split.csv"
+    with pytest.raises(HemeError, match=said):
+        read_labelled(Fields(tmp_path, *tables, "fit", "wbc", "*", 0.25))
+
+
+def test_a_folder_that_is_no_run_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(HemeError, match=r"holds no detector\.pt"):
+        load_detector(tmp_path)
+    with pytest.raises(HemeError, match="cannot be read"):
+        provenance_of(tmp_path)
 
 
 def test_mosaics_know_only_the_middle_of_their_crops(tmp_path: Path) -> None:
@@ -161,9 +187,8 @@ def test_labelled_fields_of_a_camera(heme_data: Path, tmp_path: Path) -> None:
         names = [m for m in tar.getmembers() if m.name.startswith("bccd/")][:40]
         tar.extractall(tmp_path, names, filter="data")
     (tmp_path / "split.csv").write_text("file,role\n" + "".join(f"{m.name},fit\n" for m in names))
-    read = read_labelled(
-        tmp_path, fields / "annotations.csv", tmp_path / "split.csv", "fit", "*", "wbc", 0.072
-    )
+    tables = fields / "annotations.csv", tmp_path / "split.csv"
+    read = read_labelled(Fields(tmp_path, *tables, "fit", "wbc", "*", 0.072))
     assert isinstance(read[0], Labelled)
     drawn = labelled_draw(read)(np.random.default_rng(3))
     height, width = drawn.image.shape[:2]

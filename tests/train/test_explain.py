@@ -227,7 +227,7 @@ def test_without_umap_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 def test_umap_keeps_apart_what_is_apart() -> None:
     if not os.environ.get("HEME_SLOW"):
         pytest.skip("HEME_SLOW is not set: umap is compiled for a minute")
-    pytest.importorskip("umap", exc_type=ImportError)
+    pytest.importorskip("umap", reason="[cluster] is not installed", exc_type=ImportError)
     features = np.random.default_rng(0).normal(0, 1, (60, 8)).astype(np.float32)
     features[30:] += 20
     points = project(features)

@@ -9,7 +9,8 @@ import pytest
 
 from heme_edge.errors import HemeError
 from heme_train.data import BACKGROUND, FOLDS, NUCLEATED, class_shares, open_crops
-from heme_train.false_alarms import Fields, cut_false_alarms
+from heme_train.false_alarms import cut_false_alarms
+from heme_train.labelled_fields import Fields
 from tests.conftest import save
 
 

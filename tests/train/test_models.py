@@ -21,7 +21,8 @@ from heme_train.models import (
 
 @pytest.mark.parametrize("name", PACKAGED_NETWORKS)
 def test_packaged_weights_fit_in_order_and_shape(name: str) -> None:
-    pytest.importorskip(PACKAGED_NETWORKS[name][0], exc_type=ImportError)
+    why = "the package with these weights is not installed"
+    pytest.importorskip(PACKAGED_NETWORKS[name][0], reason=why, exc_type=ImportError)
     network = create_network(name, 13)
     packaged = torch.load(packaged_weights_file(name), weights_only=True)
     first = next(iter(packaged.values()))

@@ -60,7 +60,8 @@ def test_a_published_state_dict_is_read(
 
 def test_torchvision_has_the_same_names() -> None:
     import_timm()
-    models = pytest.importorskip("torchvision.models", exc_type=RuntimeError)
+    why = "PyPI's torchvision does not fit a CPU build of torch"
+    models = pytest.importorskip("torchvision.models", reason=why, exc_type=RuntimeError)
     theirs = models.resnext50_32x4d().state_dict()
     ours = create_network("deepheme", 23, "none").get_submodule("backbone").state_dict()
     assert {k: v.shape for k, v in theirs.items()} == {k: v.shape for k, v in ours.items()}

@@ -156,7 +156,8 @@ def false_alarms(
     um_per_px: float, out: Path,
 ) -> None:  # fmt: skip
     """Cut detector false alarms and empty places from annotated fields, for `fit --extra`."""
-    from heme_train.false_alarms import Fields, cut_false_alarms
+    from heme_train.false_alarms import cut_false_alarms
+    from heme_train.labelled_fields import Fields
 
     fields = Fields(images, annotations, split, role, label, only, um_per_px)
     counts = cut_false_alarms(fields, out)

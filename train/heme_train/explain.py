@@ -220,10 +220,11 @@ def _stained_cell(image: Image) -> NDArray[np.uint8] | None:
     """Nucleus and cytoplasm at the detector's working scale, or None."""
     import cv2
 
-    from heme_edge.detect.classical import WORKING_UM_PER_PX, at_working_scale, disc
+    from heme_edge.detect.classical import disc
     from heme_edge.detect.extent import BRIDGE_UM, CYTOPLASM_UM, cytoplasm
     from heme_edge.detect.stain import stain
     from heme_edge.detect.threshold import nuclear_level
+    from heme_edge.detect.working_scale import WORKING_UM_PER_PX, at_working_scale
 
     small = at_working_scale(image, CROP_UM_PER_PX)
     field = np.ones(small.shape[:2], np.bool_)

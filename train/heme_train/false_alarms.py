@@ -13,8 +13,6 @@ import io
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -25,47 +23,10 @@ from heme_edge.detect.classical import ClassicalDetector
 from heme_edge.errors import HemeError
 from heme_edge.photos import read_photo
 from heme_train.data import BACKGROUND, FOLDS, NUCLEATED
+from heme_train.labelled_fields import Box, Fields, files_of, read_boxes
 
 NEAR_UM = 6.0
 """A place nearer than this to a labelled cell is no false alarm."""
-
-
-@dataclass(frozen=True)
-class Fields:
-    """Annotated fields of one camera.
-
-    Attributes:
-        images: folder the file names are relative to.
-        annotations: CSV ``file,label,x0,y0,x1,y1``, px.
-        split: CSV ``file,role``.
-        role: the role to cut from.
-        label: of the true cells.
-        only: file name pattern.
-        um_per_px: scale.
-    """
-
-    images: Path
-    annotations: Path
-    split: Path
-    role: str
-    label: str
-    only: str
-    um_per_px: float
-
-
-@dataclass(frozen=True)
-class _Box:
-    label: str
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-    def distance(self, x: float, y: float) -> float:
-        """From a point to the box, px; 0 inside."""
-        dx = max(self.x0 - x, 0.0, x - self.x1)
-        dy = max(self.y0 - y, 0.0, y - self.y1)
-        return float(np.hypot(dx, dy))
 
 
 def cut_false_alarms(
@@ -84,8 +45,8 @@ def cut_false_alarms(
     Raises:
         HemeError: no field of that role and pattern, or nothing to cut.
     """
-    boxes = _read_boxes(fields.annotations)
-    files = _files(fields)
+    boxes = read_boxes(fields.annotations)
+    files = files_of(fields)
     rng = np.random.default_rng(seed)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str, str, str, str, str]] = []
@@ -108,31 +69,9 @@ def cut_false_alarms(
     return Counter(code for _, code, *_ in rows)
 
 
-def _read_boxes(path: Path) -> dict[str, list[_Box]]:
-    boxes: dict[str, list[_Box]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            x0, y0 = float(row["x0"]), float(row["y0"])
-            box = _Box(row["label"], x0, y0, float(row["x1"] or x0), float(row["y1"] or y0))
-            boxes.setdefault(row["file"], []).append(box)
-    return boxes
-
-
-def _files(fields: Fields) -> list[str]:
-    with fields.split.open(newline="") as file:
-        found = [
-            row["file"]
-            for row in csv.DictReader(file)
-            if row["role"] == fields.role and fnmatch(row["file"], fields.only)
-        ]
-    if not found:
-        raise HemeError(f"No field has the role '{fields.role}' and matches '{fields.only}'.")
-    return found
-
-
 def _places(
     image: Image,
-    boxes: list[_Box],
+    boxes: list[Box],
     fields: Fields,
     min_score: float,
     per_field: int,

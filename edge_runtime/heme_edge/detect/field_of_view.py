@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.crops import Image
+from heme_edge.detect.working_scale import shrunk
 
 Mask = NDArray[np.bool_]
 
@@ -34,22 +35,16 @@ def field_of_view(image: Image) -> Mask:
         bool ``[H, W]``; all True for an ordinary rectangular field and for a black frame.
     """
     height, width = image.shape[:2]
-    small = _bright(_shrunk(image))
+    small = _bright(_looked_at(image))
     hull = _lit_hull(small)
     if hull is None:
         return np.ones((height, width), np.bool_)
     return cv2.resize(hull, (width, height), interpolation=cv2.INTER_LINEAR) > 127
 
 
-def _shrunk(image: Image) -> Image:
+def _looked_at(image: Image) -> Image:
     step = max(1, max(image.shape[:2]) // (2 * LOOK_PX))
-    image = np.ascontiguousarray(image[::step, ::step])
-    height, width = image.shape[:2]
-    scale = LOOK_PX / max(height, width)
-    if scale >= 1:
-        return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return shrunk(np.ascontiguousarray(image[::step, ::step]), LOOK_PX)
 
 
 def _bright(image: Image) -> Image:
@@ -60,7 +55,7 @@ def _bright(image: Image) -> Image:
 
 def _lit_hull(bright: Image) -> Image | None:
     """Convex hull (0 or 255) of the lit part, or None where the field is the rectangle."""
-    level = float(np.percentile(bright, 90))
+    level = float(np.percentile(bright[::2, ::2], 90))
     if level < LEAST_BRIGHT:
         return None
     lit = (bright > DARK_SHARE * level).astype(np.uint8)

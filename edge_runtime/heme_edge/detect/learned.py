@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from heme_edge.crops import Image
 from heme_edge.detect.base import Detector, Finds
-from heme_edge.detect.classical import LEAST_SIDE_PX, WORKING_UM_PER_PX, at_working_scale
 from heme_edge.detect.field_of_view import Mask, field_of_view
 from heme_edge.detect.stain import background
+from heme_edge.detect.working_scale import LEAST_SIDE_PX, WORKING_UM_PER_PX, at_working_scale
 from heme_edge.errors import BundleError, DetectorError
-from heme_edge.results import DetectedCell
+from heme_edge.results import NUCLEATED, PLATELET_CLUMP, DetectedCell
 
 if TYPE_CHECKING:
     from heme_edge.bundle import Bundle
@@ -33,7 +33,7 @@ RIM_PX = 1.0
 """No centre is nearer to the border, px of the working scale."""
 LOOK_STEP = 6
 """The background is looked for in every sixth row and column."""
-KINDS = {0: "cell", 1: "platelet-clump"}
+KINDS = {0: NUCLEATED, 1: PLATELET_CLUMP}
 """Kinds of finds by number of their heat."""
 TOO_NEAR = 0.62
 """Of two cells nearer than this share of the larger radius only the surer one is kept."""

@@ -13,7 +13,7 @@ from heme_edge.frames.base import CoreUm, Frame, SlidePlace
 from heme_edge.frames.pyramid import open_pyramid
 from heme_edge.frames.where_to_look import Choice, Core, choose
 
-MARGIN_UM = 32.0
+MARGIN_UM = 42.0
 """Around a field's own part, so that its largest cells, and the crops of all, are seen whole."""
 
 

@@ -60,3 +60,9 @@ def _bright(pixels: Plane) -> float:
     if pixels.size < LEAST_PIXELS:
         return 0.0
     return float(np.percentile(pixels, BACKGROUND_PERCENTILE))
+
+
+def steepness(density: Plane) -> Plane:
+    """Change of density per px, ``[H, W]``."""
+    across, down = (cv2.Sobel(density, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1)))
+    return np.asarray(cv2.magnitude(across, down), np.float32)

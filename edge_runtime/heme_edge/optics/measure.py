@@ -15,8 +15,6 @@ from heme_edge.optics.apply import Corrector
 from heme_edge.optics.flat_field import gains_from_blanks, gains_from_fields
 from heme_edge.optics.profile import (
     GRID,
-    LEAST_UM_PER_PX,
-    MOST_UM_PER_PX,
     Gains,
     OpticsProfile,
     RoundField,
@@ -140,7 +138,7 @@ def _flat_field(
 def _scale(images: Sequence[Image], wanted: ScaleRequest, say: Say) -> Scale:
     known = _known_scale(wanted)
     if known is None:
-        return _checked(scale_from_red_cells(images, wanted.red_cell_um))
+        return scale_from_red_cells(images, wanted.red_cell_um)
     try:
         cells = scale_from_red_cells(images, wanted.red_cell_um)
     except OpticsError as error:
@@ -152,7 +150,7 @@ def _scale(images: Sequence[Image], wanted: ScaleRequest, say: Say) -> Scale:
                 f"({cells.low95:.3g}-{cells.high95:.3g}), {known.source} gives "
                 f"{known.um_per_px:.3g}, which is used."
             )
-    return _checked(known)
+    return known
 
 
 def _known_scale(wanted: ScaleRequest) -> Scale | None:
@@ -175,16 +173,6 @@ def _known_scale(wanted: ScaleRequest) -> Scale | None:
             "--pixel-um, the size of the sensor's pixels from the camera's data sheet",
         )
     return scale_from_objective(wanted.objective, wanted.pixel_um, wanted.adapter)
-
-
-def _checked(scale: Scale) -> Scale:
-    if LEAST_UM_PER_PX <= scale.um_per_px <= MOST_UM_PER_PX:
-        return scale
-    raise OpticsError(
-        f"The scale comes out at {scale.um_per_px:.3g} µm/px, outside of "
-        f"{LEAST_UM_PER_PX:g}-{MOST_UM_PER_PX:g}.",
-        "Check what was given, or give --um-per-px",
-    )
 
 
 def read_pictures(path: Path, most: int) -> list[Image]:

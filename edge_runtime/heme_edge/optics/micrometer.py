@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from heme_edge.crops import Image
 from heme_edge.detect.field_of_view import field_of_view
+from heme_edge.detect.working_scale import shrunk
 from heme_edge.errors import OpticsError
 
 Plane = NDArray[np.float32]
@@ -75,16 +76,14 @@ def measured_spacing(image: Image) -> Spacing:
 
 def _relief(image: Image) -> tuple[Plane, float]:
     """Grey picture without slow changes of light, at ``LOOK_PX`` at most, and its scale."""
-    scale = min(1.0, LOOK_PX / max(image.shape[:2]))
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small = shrunk(image, LOOK_PX)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     field = field_of_view(small)
     inner = cv2.erode(field.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=1) > 0
     weight = np.asarray(cv2.GaussianBlur(field.astype(np.float32), (0, 0), 40), np.float32)
     around = cv2.GaussianBlur(np.where(field, grey, 0).astype(np.float32), (0, 0), 40)
     flat = grey / np.maximum(around / np.maximum(weight, 1e-3), 1.0) - 1
-    return np.where(inner, flat, 0).astype(np.float32), size[0] / image.shape[1]
+    return np.where(inner, flat, 0).astype(np.float32), small.shape[1] / image.shape[1]
 
 
 def _direction_deg(relief: Plane) -> float:

@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.errors import OpticsError
-from heme_edge.outputs import write_whole
+from heme_edge.optics.scale import LEAST_UM_PER_PX, MOST_UM_PER_PX
+from heme_edge.optics.white import Rgb
+from heme_edge.writing import write_whole
 
 FORMAT, FORMAT_VERSION = "heme-edge-optics", 1
 GRID = (24, 32)
 """Rows and columns of the flat field."""
-LEAST_UM_PER_PX, MOST_UM_PER_PX = 0.05, 1.0
 MOST_GAIN = 8.0
 """A place with less light than an eighth of the brightest cannot be told from the surround."""
 SAME_ASPECT = 0.01
 MAX_BYTES = 1_000_000
 HINT = "Make it again: heme-calibrate optics --photos DIR -o scope.json"
 Gains = NDArray[np.float32]
-Rgb = tuple[float, float, float]
 
 
 @dataclass(frozen=True)

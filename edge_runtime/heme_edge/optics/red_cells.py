@@ -15,6 +15,7 @@ from heme_edge.crops import Image
 from heme_edge.detect.field_of_view import Mask, field_of_view
 from heme_edge.detect.stain import Plane, stain
 from heme_edge.detect.threshold import nuclear_level
+from heme_edge.detect.working_scale import shrunk
 from heme_edge.optics.density import green_density
 from heme_edge.optics.round_objects import MIDDLE_PX, RoundObject, round_objects
 
@@ -83,9 +84,8 @@ def red_cells(image: Image) -> list[RedCell]:
 
 def _nuclear_level(image: Image, field: Mask) -> float:
     """Nuclear stain that only nuclei have, from a small copy of the field."""
-    scale = min(1.0, LOOK_PX / max(image.shape[:2]))
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small = shrunk(image, LOOK_PX)
+    size = small.shape[1], small.shape[0]
     where = cv2.resize(field.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     return nuclear_level(stain(small, where), where) if where.any() else 1.0
 

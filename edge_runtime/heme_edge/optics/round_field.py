@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from heme_edge.crops import Image
 from heme_edge.detect.field_of_view import LOOK_PX, Mask, field_of_view
+from heme_edge.detect.working_scale import shrunk
 from heme_edge.optics.profile import GRID, RoundField
 
 LEAST_POINTS = 24
@@ -23,13 +24,8 @@ def round_field_of(images: Sequence[Image]) -> RoundField | None:
     Args:
         images: RGB uint8, all of one shape.
     """
-    height, width = images[0].shape[:2]
-    scale = min(1.0, LOOK_PX / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = [
-        np.asarray(cv2.resize(i, size, interpolation=cv2.INTER_AREA), np.uint8) for i in images
-    ]
-    mask = np.median([field_of_view(image) for image in small], axis=0) > 0.5
+    fields = [field_of_view(shrunk(image, LOOK_PX)) for image in images]
+    mask = np.median(fields, axis=0) > 0.5
     return None if mask.all() else _circle(mask)
 
 

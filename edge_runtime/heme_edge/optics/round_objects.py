@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from heme_edge.crops import Image
 from heme_edge.detect.field_of_view import Mask
 from heme_edge.detect.stain import Plane
+from heme_edge.optics.density import steepness
 
 MIDDLE_PX = 37.0
 SMALLEST_PX, LARGEST_PX = 20.0, 68.0
@@ -74,7 +75,7 @@ def round_objects(density: Plane, field: Mask) -> list[RoundObject]:
     """
     inner = cv2.erode(field.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0)
     rim = np.asarray(inner, np.uint8)
-    steep = _steepness(density)
+    steep = steepness(density)
     found = [
         _measured(outline, density, steep, cut)
         for cut in DENSITIES
@@ -82,11 +83,6 @@ def round_objects(density: Plane, field: Mask) -> list[RoundObject]:
     ]
     sized = [one for one in found if SMALLEST_PX <= one.diameter < LARGEST_PX]
     return _each_once(sized)
-
-
-def _steepness(density: Plane) -> Plane:
-    across, down = (cv2.Sobel(density, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1)))
-    return np.asarray(cv2.magnitude(across, down), np.float32)
 
 
 def _filled(inside: Mask) -> Image:

@@ -9,8 +9,8 @@ from typing import Any
 
 from heme_edge.crops import ASSUMED_UM_PER_PX, Image
 from heme_edge.errors import OpticsError
-from heme_edge.optics.profile import LEAST_UM_PER_PX, MOST_UM_PER_PX, OpticsProfile
-from heme_edge.optics.scale import Scale, scale_from_red_cells
+from heme_edge.optics.profile import OpticsProfile
+from heme_edge.optics.scale import LEAST_UM_PER_PX, MOST_UM_PER_PX, scale_from_red_cells
 
 FIRST_FIELDS = 8
 GIVE_ONE = "--um-per-px X, or --optics scope.json as heme-calibrate optics writes it"
@@ -94,14 +94,9 @@ def measured_scale(images: Sequence[Image]) -> SessionScale:
     try:
         if not images:
             raise OpticsError("No field could be read.")
-        return _possible(scale_from_red_cells(images))
+        scale = scale_from_red_cells(images)
     except OpticsError as error:
         return _asked(error)
-
-
-def _possible(scale: Scale) -> SessionScale:
-    if not LEAST_UM_PER_PX <= scale.um_per_px <= MOST_UM_PER_PX:
-        raise OpticsError(f"Red cells would give {scale.um_per_px:.3g} µm/px.")
     return SessionScale(
         round(scale.um_per_px, 4), scale.source, round(scale.low95, 4), round(scale.high95, 4),
         scale.cells,

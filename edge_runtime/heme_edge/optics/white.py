@@ -10,8 +10,8 @@ from heme_edge.crops import Image
 from heme_edge.detect.field_of_view import field_of_view
 from heme_edge.detect.stain import background
 from heme_edge.errors import OpticsError
-from heme_edge.optics.profile import Rgb
 
+Rgb = tuple[float, float, float]
 LOOK_PX = 400
 """About so many pixels of the longer side are looked at."""
 BLACK = 30

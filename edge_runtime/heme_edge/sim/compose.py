@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.crops import Image
+from heme_edge.results import NUCLEATED, PLATELET_CLUMP
 from heme_edge.sim.crowd import Crowd, touching
-from heme_edge.sim.ground import Window, cut_window, lay_ground
+from heme_edge.sim.ground import cut_window, lay_ground
 from heme_edge.sim.lens import Lens, in_view, photograph, through
 from heme_edge.sim.recipes import NORMAL_MARROW
 from heme_edge.sim.shapes import NoiseBank
@@ -24,9 +24,10 @@ from heme_edge.sim.stock import (
     real_item,
     smudge,
 )
+from heme_edge.sim.uneven import HOLE_UM, fat_hole, thicken
 
 Rng = np.random.Generator
-CELL, CLUMP, LARGE, SMUDGE = "cell", "platelet-clump", "large", "smudge"
+CELL, CLUMP, LARGE, SMUDGE = NUCLEATED, PLATELET_CLUMP, "large", "smudge"
 """Kinds of what is composed: nucleated cells (mitoses too), heaps of platelets, megakaryocytes,
 and smudges, which are neither a cell nor none."""
 MEGAKARYOCYTE, MITOSIS = "PL2", "U4"
@@ -173,7 +174,7 @@ class _Table:
             self._platelet()
 
     def pictured(self, lens: Lens) -> Composed:
-        thick = self._thicken()
+        thick = thicken(self._canvas, self._marrow.thick, self._um_per_px, self._rng)
         objects = self._objects
         xy = np.array([o[:2] for o in objects]).reshape(-1, 2) / self._um_per_px - 0.5
         seen = through(xy, self._shape, lens)
@@ -264,53 +265,7 @@ class _Table:
         )
 
     def _hole(self) -> None:
-        """Where fat was: empty, round, with a faint dark rim."""
-        radius = float(self._rng.uniform(12, 45))
-        spot = self._crowd.place(radius, cell=False)
-        if spot is None:
-            return
-        x, y = np.array(spot) / self._um_per_px
-        reach = int(radius * 1.3 / self._um_per_px)
-        window = _window(self._shape, x, y, reach)
-        rows, columns = np.mgrid[window]
-        turn, flat = self._rng.uniform(0, np.pi), self._rng.uniform(0.75, 1.0)
-        u = (columns - x) * np.cos(turn) + (rows - y) * np.sin(turn)
-        v = ((rows - y) * np.cos(turn) - (columns - x) * np.sin(turn)) / flat
-        away = np.hypot(u, v) * self._um_per_px - radius * 0.95
-        inside = np.clip(0.5 - away / 1.5, 0, 1)[..., None].astype(np.float32)
-        rim = (0.12 * np.exp(-((away / 1.2) ** 2)))[..., None].astype(np.float32)
-        part = self._canvas[window]
-        part += inside * (1 - part)
-        part *= 1 - rim
-
-    def _thicken(self) -> NDArray[np.bool_]:
-        """Lays the field over itself, several times, where it shall be too thick."""
-        thick = np.zeros(self._shape, np.bool_)
-        if self._marrow.thick <= 0:
-            return thick
-        coarse = self._rng.standard_normal(
-            tuple(max(4, round(side * self._um_per_px / 12)) for side in self._shape),
-            dtype=np.float32,
-        )
-        smooth = cv2.GaussianBlur(coarse, (0, 0), 2.0)
-        plane = cv2.resize(smooth, self._shape[::-1], interpolation=cv2.INTER_CUBIC)
-        level = np.quantile(plane, 1 - min(self._marrow.thick, 0.95))
-        spread = float(plane.std()) or 1.0
-        amount = np.clip((plane - level) / (0.25 * spread) + 0.5, 0, 1)[..., None]
-        layers = self._canvas.copy()
-        for _ in range(int(self._rng.integers(2, 5))):
-            shift = self._rng.integers(20, 200, 2)
-            layers *= np.roll(self._canvas[:: self._flip(), :: self._flip()], shift, (0, 1))
-        blurred = cv2.GaussianBlur(layers, (0, 0), self._rng.uniform(0.3, 1.2) / self._um_per_px)
-        self._canvas += amount.astype(np.float32) * (blurred - self._canvas)
-        return np.asarray(amount[..., 0] > 0.5, np.bool_)
-
-    def _flip(self) -> int:
-        return int(self._rng.choice([-1, 1]))
-
-
-def _window(shape: tuple[int, int], x: float, y: float, reach: int) -> Window:
-    return (
-        slice(max(0, int(y) - reach), min(shape[0], int(y) + reach + 1)),
-        slice(max(0, int(x) - reach), min(shape[1], int(x) + reach + 1)),
-    )
+        radius_um = float(self._rng.uniform(*HOLE_UM))
+        spot = self._crowd.place(radius_um, cell=False)
+        if spot is not None:
+            fat_hole(self._canvas, np.array(spot), radius_um, self._um_per_px, self._rng)

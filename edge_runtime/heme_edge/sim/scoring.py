@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from heme_edge.results import DetectedCell
+from heme_edge.results import NUCLEATED, DetectedCell
 from heme_edge.sim.compose import CELL, LARGE, Composed, ComposedCell
 
 WITHIN_UM = 4.0
 """A find is of a cell when its centre is this near."""
-KIND = "cell"
 BORDER_UM = 2.0
 """Cells whose centre is nearer to the border than this neither count as missed nor as false."""
 
@@ -117,7 +116,7 @@ def score(field: Composed, finds: Sequence[DetectedCell]) -> Score:
     """How well the nucleated cells of one field were found."""
     um = field.um_per_px
     cells = [c for c in field.cells if c.kind in (CELL, LARGE)]
-    finds = [f for f in finds if f.kind == KIND]
+    finds = [f for f in finds if f.kind == NUCLEATED]
     matched = pairs([(c.x_px, c.y_px) for c in cells], finds, WITHIN_UM / um)
     counts = [k for k, c in enumerate(cells) if not c.thick and _inside(field, c.x_px, c.y_px)]
     hit = [k for k in counts if k in matched]

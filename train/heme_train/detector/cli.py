@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,6 @@ COMPOSED, LABELLED, CROPS = 0.62, 0.13, 0.12
 """Shares of the samples: composed marrow, each labelled camera, whole crops."""
 NO_CELL, NOT_KNOWN = ("PL",), ("U1",)
 """Classes whose crops show no cell that is looked for, and those of which nobody can say."""
-GROUND_UM_PER_PX = 0.19
 
 
 @click.command()
@@ -46,9 +45,12 @@ def detector(
     from heme_train.detector.fields import labelled_draw, read_labelled
     from heme_train.detector.fit import ABOUT, DetectorRecipe, fit_detector
     from heme_train.detector.samples import Source
+    from heme_train.labelled_fields import FIT, Fields
 
-    def read(pattern: str, um_per_px: float, name: str = label) -> list[Labelled]:
-        return read_labelled(fields, annotations, split, "fit", pattern, name, um_per_px)
+    of_role = Fields(fields, annotations, split, FIT, label, "*", 0.0)
+
+    def read(pattern: str, um_per_px: float) -> list[Labelled]:
+        return read_labelled(replace(of_role, only=pattern, um_per_px=um_per_px))
 
     grounds = [one for pattern, um in ground for one in read(pattern, um)]
     sources = list(_crop_sources(data, grounds, count, seed))
@@ -59,7 +61,7 @@ def detector(
     about = {
         "recipe": asdict(recipe),
         "crops": f"{count} of fold roles",
-        "fields": [f"{p} at {um} µm/px, role fit" for p, um in (*cameras, *ground)],
+        "fields": [f"{p} at {um} µm/px, role {FIT}" for p, um in (*cameras, *ground)],
         "made": f"{date.today():%Y-%m-%d}",
     }
     (run / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 
 from heme_edge.crops import CROP_UM_PER_PX, Image
 from heme_edge.detect.classical import ClassicalDetector
+from heme_edge.errors import HemeError, PhotoError
 from heme_edge.photos import read_photo
 from heme_edge.sim.compose import (
     CELL,
@@ -28,6 +26,7 @@ from heme_edge.sim.ground import Ground, ground_of
 from heme_edge.sim.lens import as_stain, photograph, random_lens
 from heme_edge.sim.stock import Stock
 from heme_train.data import CropSet
+from heme_train.labelled_fields import Fields, files_of, read_boxes
 
 Rng = np.random.Generator
 NOTHING, UNKNOWN = -1, -2
@@ -131,21 +130,24 @@ class Labelled:
     boxes: NDArray[np.float32]
 
 
-def read_labelled(
-    images: Path, annotations: Path, split: Path, role: str, only: str, label: str, um_per_px: float
-) -> list[Labelled]:
-    """Fields of a role, with the boxes of one label."""
-    with split.open(newline="") as file:
-        names = [r["file"] for r in csv.DictReader(file) if r["role"] == role]
-    boxes: dict[str, list[list[float]]] = {n: [] for n in names if fnmatch(n, only)}
-    with annotations.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["file"] in boxes and row["label"] == label:
-                boxes[row["file"]].append([float(row[k]) for k in ("x0", "y0", "x1", "y1")])
-    return [
-        Labelled(read_photo(images / name), um_per_px, np.array(some, np.float32).reshape(-1, 4))
-        for name, some in boxes.items()
-    ]
+def read_labelled(fields: Fields) -> list[Labelled]:
+    """Fields with the boxes of their label.
+
+    Raises:
+        HemeError: there is no such field, a table is not what it should be, or a picture cannot
+            be read.
+    """
+    boxes = read_boxes(fields.annotations)
+    read = []
+    for name in files_of(fields):
+        of_label = [b for b in boxes.get(name, ()) if b.label == fields.label]
+        corners = np.array([(b.x0, b.y0, b.x1, b.y1) for b in of_label], np.float32)
+        try:
+            image = read_photo(fields.images / name)
+        except PhotoError as error:
+            raise HemeError(f"'{fields.images / name}' {error.message}.", "--fields") from error
+        read.append(Labelled(image, fields.um_per_px, corners.reshape(-1, 4)))
+    return read
 
 
 def as_composed(field: Labelled) -> Composed:

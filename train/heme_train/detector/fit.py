@@ -106,7 +106,13 @@ def fit_detector(
 
 
 def load_detector(run: Path) -> CentreNet:
-    """The network of a run, with the running mean of its weights."""
+    """The network of a run, with the running mean of its weights.
+
+    Raises:
+        HemeError: there is no such run.
+    """
+    if not (run / WEIGHTS).is_file():
+        raise HemeError(f"'{run}' holds no {WEIGHTS}.", "RUN is a folder of heme-train detector")
     state = torch.load(run / WEIGHTS, map_location="cpu", weights_only=True)
     network = CentreNet()
     network.load_state_dict(
@@ -116,8 +122,17 @@ def load_detector(run: Path) -> CentreNet:
 
 
 def provenance_of(run: Path) -> dict[str, Any]:
-    """How the detector of a run was made, as ``detector.json`` in its folder says."""
-    content: dict[str, Any] = json.loads((run / ABOUT).read_text(encoding="utf-8"))
+    """How the detector of a run was made, as ``detector.json`` in its folder says.
+
+    Raises:
+        HemeError: the file is not there or damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads((run / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HemeError(
+            f"'{run / ABOUT}' cannot be read ({error}).", "RUN is a folder of heme-train detector"
+        ) from error
     return content
 
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
-from heme_edge.detect.classical import WORKING_UM_PER_PX
 from heme_edge.detect.field_of_view import field_of_view
 from heme_edge.detect.learned import STRIDE, normalised
+from heme_edge.detect.working_scale import WORKING_UM_PER_PX
 from heme_train.detector.fields import UNKNOWN, Draw, Field
 from heme_train.detector.net import HEATS
 
