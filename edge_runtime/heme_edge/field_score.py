@@ -47,8 +47,9 @@ NO_GLASS = 0.06
 where no glass is bare."""
 HEAP_DENSITY = 0.38
 """Mean density of a region in which cells lie upon each other."""
-THICK_SHARE = 0.5
-"""With a map of thick places: a region is too thick from this share on."""
+THICK_SHARE, AGREED_SHARE = 0.5, 0.1
+"""With a map of thick places: a region is too thick from the first share on, and from the second
+where no glass is bare either. A megakaryocyte that fills a region is no heap."""
 LEAST_IN_VIEW = 0.1
 """Regions of which less is in a round field of view have no verdict of their own."""
 RICH = 0.3
@@ -192,7 +193,9 @@ def _judge(
             continue
         blur = _blur_um(steep[window], softer[window])
         blurs.append(blur)
-        heap = _is_heap(levels, glass) or (heaps is not None and heaps[place] >= THICK_SHARE)
+        heap = _is_heap(levels, glass)
+        if heaps is not None:
+            heap = bool(heaps[place] >= (AGREED_SHARE if heap else THICK_SHARE))
         verdict = TOO_THICK if heap else OUT_OF_FOCUS if blur > MAX_BLUR_UM else READABLE
         verdicts[place] = VERDICTS.index(verdict)
     return verdicts, blurs

@@ -34,11 +34,14 @@ class CellLedger:
         self._boxes.setdefault(self._box(x_um, y_um), []).append((x_um, y_um, radius_um))
 
     def holds(self, x_um: float, y_um: float, radius_um: float) -> bool:
-        """Whether this is a cell that was entered before: one centre lies inside the other."""
+        """Whether this is a cell that was entered before: each centre lies inside the other.
+
+        Of a small cell beside a megakaryocyte only one does.
+        """
         column, row = self._box(x_um, y_um)
         near = itertools.product((column - 1, column, column + 1), (row - 1, row, row + 1))
         return any(
-            (x - x_um) ** 2 + (y - y_um) ** 2 < max(r, radius_um) ** 2
+            (x - x_um) ** 2 + (y - y_um) ** 2 < min(r, radius_um) ** 2
             for box in near
             for x, y, r in self._boxes.get(box, ())
         )

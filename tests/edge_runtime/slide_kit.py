@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ import tifffile
 from heme_edge.crops import Image
 
 APERIO = "Aperio Image Library v11\r\n{w}x{h} [0,0 {w}x{h}] (256x256)|AppMag = 40{mpp}"
+UM = 0.25
+"""Scale of the slides drawn here."""
 GLASS = (243, 238, 242)
 
 
@@ -40,3 +43,9 @@ def on_glass(image: Image, width: int, height: int, x: int, y: int) -> Image:
     slide[:] = GLASS
     slide[y : y + image.shape[0], x : x + image.shape[1]] = image
     return slide
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
