@@ -41,7 +41,7 @@ class SessionScale:
 
     @property
     def words(self) -> str:
-        """For people: ``0.23 µm/px (0.197-0.269), from 84 red cells``."""
+        """For people: ``0.23 µm/px (0.192-0.276), from 84 red cells``."""
         interval = "" if self.low95 is None else f" ({self.low95:.3g}-{self.high95:.3g})"
         if self.cells:
             return f"{self.um_per_px:.3g} µm/px{interval}, from {self.cells} red cells"
