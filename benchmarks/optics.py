@@ -1,18 +1,18 @@
 """How much of a planted vignette and colour cast an optics profile takes away, and what it saves.
 
-    benchmarks/optics.py --crops DIR [--fields 12] [--gains 1,0.8,0.55] [--vignette 0.4]
+    benchmarks/optics.py --fields FIELDS [--count 12] [--gains 1,0.8,0.55] [--vignette 0.4]
 
-DIR holds class folders of test crops (``M6/0001.jpg``). Fields are composed of them, then dimmed
-towards the corners and coloured. Prints JSON lines: the correction's residual, its time, and
-accuracy of naming (detected and matched within 4 um) of the fields as composed, as planted, and as
-corrected, with a profile that was measured on the planted fields themselves.
+Dense marrow is composed of crops of role `test`, then dimmed towards the corners and coloured.
+Prints JSON lines: the correction's residual, its time, and accuracy of naming (detected and
+matched within 4 um) of the fields as composed, as planted, and as corrected, with a profile that
+was measured on the planted fields themselves.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,39 +21,23 @@ from numpy.typing import NDArray
 
 from heme_edge.backends import open_backend
 from heme_edge.bundle import load_bundle
-from heme_edge.crops import Image, cut_crops
+from heme_edge.crops import Image
 from heme_edge.detect import open_detector
 from heme_edge.naming import Namer
 from heme_edge.optics.apply import Corrector
 from heme_edge.optics.measure import ScaleRequest, measure_profile
 from heme_edge.optics.profile import OpticsProfile
 from heme_edge.results import DetectedCell
-from heme_edge.sim import draw_smear
+from heme_edge.sim.compose import Composed
+from heme_edge.sim.lens import Lens
 from heme_edge.sim.palette import BACKGROUND
-from heme_edge.sim.pasted import load_crops
+from heme_train.detector.unseen import dense_fields, named_right, stock_unseen
 
 UM_PER_PX = 0.23
 SIZE = (1920, 1080)
-NEAR_UM = 4.0
-
-
-@dataclass(frozen=True)
-class Field:
-    """A composed field and its cells: x_px, y_px and code."""
-
-    image: Image
-    cells: list[tuple[float, float, str]]
-
-
-def compose(seed: int, crops: Path) -> Field:
-    real = load_crops(crops)
-    width, height = (side * UM_PER_PX for side in SIZE)
-    mix = dict.fromkeys(real.files, 1.0)
-    smear = draw_smear(
-        seed, width_um=width, height_um=height, um_per_px=UM_PER_PX, mix=mix, draw=real.draw
-    )
-    cells = [(c.x_um / UM_PER_PX, c.y_um / UM_PER_PX, c.code) for c in smear.cells]
-    return Field(smear.image, [c for c in cells if c[2] in mix and c[2] != "PL"])
+CROPS = 2500
+LENS = Lens(white=BACKGROUND, vignette=0.0)
+"""Even light: what is uneven is planted."""
 
 
 def planted(vignette: float, gains: tuple[float, ...]) -> NDArray[np.float32]:
@@ -68,24 +52,20 @@ def spoilt(image: Image, by: NDArray[np.float32], rng: np.random.Generator) -> I
     return np.asarray(np.clip(np.rint(image * by + noise), 0, 255), np.uint8)
 
 
-def accuracies(namer: Namer, fields: list[Field], images: list[Image]) -> dict[str, float]:
+def accuracies(namer: Namer, fields: list[Composed], images: list[Image]) -> dict[str, float]:
     """Shares of all true cells found and named rightly, and named rightly where they truly lie."""
-    right = true = found = placed = 0
+    count, found, placed = 0, np.zeros(2, int), np.zeros(2, int)
     for field, image in zip(fields, images, strict=True):
-        cells = namer.name_field(image, UM_PER_PX).cells
-        at = np.array([(c.cell.x_px, c.cell.y_px) for c in cells]).reshape(-1, 2)
-        there = [DetectedCell(x, y, 20.0, 1.0) for x, y, _ in field.cells]
-        names = namer.name_crops(cut_crops(image, there, UM_PER_PX))
-        for (x, y, code), name in zip(field.cells, names, strict=True):
-            away = np.hypot(*(at - (x, y)).T) if len(at) else np.array([np.inf])
-            near = bool(away.min() * UM_PER_PX <= NEAR_UM)
-            true, found, placed = true + 1, found + near, placed + (name.code == code)
-            right += near and cells[int(away.argmin())].name.code == code
+        seen = replace(field, image=image)
+        true = [DetectedCell(c.x_px, c.y_px, c.radius_px, 1.0) for c in field.nucleated()]
+        found += named_right(seen, namer.detector.find(image, field.um_per_px), namer)
+        here = named_right(seen, true, namer)
+        placed, count = placed + here, count + here[0]
     return {
-        "n": true,
-        "found": round(found / true, 4),
-        "found_and_named": round(right / true, 4),
-        "named_at_true_centres": round(placed / true, 4),
+        "n": count,
+        "found": round(float(found[0] / count), 4),
+        "found_and_named": round(float(found[1] / count), 4),
+        "named_at_true_centres": round(float(placed[1] / count), 4),
     }
 
 
@@ -121,16 +101,23 @@ def milliseconds(profile: OpticsProfile, image: Image) -> float:
 
 
 @click.command()
-@click.option("--crops", type=click.Path(exists=True, path_type=Path), required=True)
-@click.option("--fields", "count", default=12, show_default=True)
+@click.option("--data", type=click.Path(exists=True, path_type=Path), envvar="HEME_DATA",
+              required=True, help="Folder with crops/ and fields/.")  # fmt: skip
+@click.option("--fields", type=click.Path(exists=True, path_type=Path), required=True,
+              help="fields/fields.tar unpacked.")  # fmt: skip
+@click.option("--count", default=12, show_default=True, help="Fields.")
+@click.option("--seed", default=17, show_default=True)
 @click.option("--gains", default="1,0.8,0.55", show_default=True)
 @click.option("--vignette", default=0.4, show_default=True)
 @click.option("--precision", default="fp32", show_default=True)
-def main(crops: Path, count: int, gains: str, vignette: float, precision: str) -> None:
+def main(
+    data: Path, fields: Path, count: int, seed: int, gains: str, vignette: float, precision: str
+) -> None:
     rng = np.random.default_rng(7)
-    fields = [compose(900 + k, crops) for k in range(count)]
+    stock = stock_unseen(data, fields, seed, CROPS)
+    made = list(dense_fields(stock, seed, count, LENS))
     by = planted(vignette, tuple(float(g) for g in gains.split(",")))
-    bad = [spoilt(f.image, by, rng) for f in fields]
+    bad = [spoilt(f.image, by, rng) for f in made]
     bundle = load_bundle()
     target = bundle.info.optics["white_rgb"]
     for number in sorted({1, min(4, count), count}):
@@ -147,13 +134,13 @@ def main(crops: Path, count: int, gains: str, vignette: float, precision: str) -
     namer = Namer(bundle, open_backend(bundle, "onnxruntime", precision), open_detector())
     correct = Corrector(profile, target).correct
     ways = {
-        "as composed": [f.image for f in fields],
+        "as composed": [f.image for f in made],
         "vignette and cast": bad,
         "corrected": [correct(b) for b in bad],
         "corrected, white left alone": [Corrector(profile).correct(b) for b in bad],
     }
     for way, images in ways.items():
-        print(json.dumps({"fields": way} | accuracies(namer, fields, images)), flush=True)
+        print(json.dumps({"fields": way} | accuracies(namer, made, images)), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from heme_edge.cli_support import data_option, field_options
 CALIBRATION, JUDGING = 32, 24
 """Composed fields that measure the INT8 ranges, and that the least score is chosen on."""
 CALIBRATION_SEED, JUDGING_SEED = 7_000_000, 8_000_000
-SIDE_PX = 768
+SIDE_PX, UM_PER_PX = 768, 0.3125
 CROPS = 1500
 
 
@@ -36,29 +36,21 @@ def detector(
     from heme_edge.bundle import load_bundle
     from heme_edge.sim.compose import Composed, Marrow, compose
     from heme_edge.sim.lens import random_lens
-    from heme_edge.sim.recipes import NORMAL_MARROW
-    from heme_edge.sim.stock import Stock, stock_of
     from heme_export.detector import bundle_with_detector
     from heme_train.data import CONFIDENCE, FOLDS, open_crops
-    from heme_train.detector.cli import NO_CELL, NOT_KNOWN
-    from heme_train.detector.fields import as_composed, read_labelled
+    from heme_train.detector.fields import as_composed, marrow_mix, read_labelled, stock_from
     from heme_train.detector.fit import load_detector, provenance_of
     from heme_train.labelled_fields import FIT, Fields
 
     crops = open_crops(data)
 
-    def stock(roles: tuple[str, ...]) -> Stock:
-        usable = [c for c in crops.select(roles) if c.code not in NOT_KNOWN]
-        order = np.random.default_rng(0).permutation(len(usable))[:CROPS]
-        return stock_of((usable[i].code, crops.image(usable[i])) for i in order)
-
     def composed(roles: tuple[str, ...], count: int, seed: int) -> list[Composed]:
-        some = stock(roles)
-        mix = {code: NORMAL_MARROW.get(code, 1.0) for code in some.cells if code not in NO_CELL}
+        stock = stock_from(crops, roles, CROPS, 0)
+        marrow = Marrow(mix=marrow_mix(stock))
         rngs = [np.random.default_rng(seed + k) for k in range(count)]
         return [
-            compose(some, rng, width_px=SIDE_PX, height_px=SIDE_PX, um_per_px=0.5 / 1.6,
-                    marrow=Marrow(mix=mix), lens=random_lens(rng))
+            compose(stock, rng, width_px=SIDE_PX, height_px=SIDE_PX, um_per_px=UM_PER_PX,
+                    marrow=marrow, lens=random_lens(rng))
             for rng in rngs
         ]  # fmt: skip
 

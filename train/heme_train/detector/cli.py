@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 COMPOSED, LABELLED, CROPS = 0.62, 0.13, 0.12
 """Shares of the samples: composed marrow, each labelled camera, whole crops."""
-NO_CELL, NOT_KNOWN = ("PL",), ("U1",)
-"""Classes whose crops show no cell that is looked for, and those of which nobody can say."""
+PLASMA_CELL = "L4"
+SIDE_PX = 512
+"""Of a composed field."""
 
 
 @click.command()
@@ -70,31 +71,28 @@ def detector(
 
 def _crop_sources(data: Path, grounds: list[Labelled], count: int, seed: int) -> Iterator[Source]:
     """Composed fields and mosaics, of crops of the fold roles alone."""
-    import numpy as np
-
-    from heme_edge.sim.recipes import NORMAL_MARROW
-    from heme_edge.sim.stock import stock_of
     from heme_train.data import FOLDS, open_crops
     from heme_train.detector.fields import (
+        NO_CELL,
+        NOT_KNOWN,
         NOTHING,
         UNKNOWN,
         composed_draw,
         grounds_of,
+        marrow_mix,
         mosaic_draw,
+        stock_from,
     )
     from heme_train.detector.samples import Source
 
     crops = open_crops(data)
-    usable = [c for c in crops.select(FOLDS) if c.code not in NOT_KNOWN]
-    order = np.random.default_rng(seed).permutation(len(usable))[:count]
-    stock = stock_of(((usable[i].code, crops.image(usable[i])) for i in order), grounds_of(grounds))
+    stock = stock_from(crops, FOLDS, count, seed, grounds_of(grounds))
     click.echo(
-        f"{stock.count} cells cut out of {len(order)} crops ({stock.left_out} left out: crowded "
-        f"or cut), {len(stock.grounds)} real grounds"
+        f"{stock.count} cells cut out of {stock.count + stock.left_out} crops ({stock.left_out} "
+        f"left out: crowded or cut), {len(stock.grounds)} real grounds"
     )
-    codes = {c.code: 0 for c in usable}
+    codes = {c.code: 0 for c in crops.select(FOLDS)}
     codes |= dict.fromkeys(NO_CELL, NOTHING) | dict.fromkeys(NOT_KNOWN, UNKNOWN)
-    mix = {code: NORMAL_MARROW.get(code, 1.0) for code in stock.cells if code not in NO_CELL}
-    mix |= {"L4": 2.0}
-    yield Source(composed_draw(stock, mix, 512), COMPOSED)
-    yield Source(mosaic_draw(crops, codes, FOLDS, 512), CROPS)
+    mix = marrow_mix(stock) | {PLASMA_CELL: 2.0}  # drawn: there are no crops of them
+    yield Source(composed_draw(stock, mix, SIDE_PX), COMPOSED)
+    yield Source(mosaic_draw(crops, codes, FOLDS, SIDE_PX), CROPS)

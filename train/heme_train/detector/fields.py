@@ -24,11 +24,14 @@ from heme_edge.sim.compose import (
 )
 from heme_edge.sim.ground import Ground, ground_of
 from heme_edge.sim.lens import as_stain, photograph, random_lens
-from heme_edge.sim.stock import Stock
+from heme_edge.sim.recipes import NORMAL_MARROW
+from heme_edge.sim.stock import Stock, stock_of
 from heme_train.data import CropSet
 from heme_train.labelled_fields import Fields, files_of, read_boxes
 
 Rng = np.random.Generator
+NO_CELL, NOT_KNOWN = ("PL",), ("U1",)
+"""Classes whose crops show no cell that is looked for, and those of which nobody can say."""
 NOTHING, UNKNOWN = -1, -2
 """Kinds of places besides the numbers of heats: surely no cell, and not known."""
 HEAT_OF = {CELL: 0, LARGE: 0, CLUMP: 1}
@@ -60,6 +63,28 @@ class Field:
 
 
 Draw = Callable[[Rng], Field]
+
+
+def stock_from(
+    crops: CropSet, roles: Sequence[str], count: int, seed: int, grounds: Sequence[Ground] = ()
+) -> Stock:
+    """Cells cut out of crops of some roles, and grounds, to compose from.
+
+    Args:
+        crops: a crop set.
+        roles: to take crops from.
+        count: crops at most, drawn by the seed.
+        seed: of the draw.
+        grounds: fields of red cells.
+    """
+    usable = [c for c in crops.select(roles) if c.code not in NOT_KNOWN]
+    order = np.random.default_rng(seed).permutation(len(usable))[:count]
+    return stock_of(((usable[i].code, crops.image(usable[i])) for i in order), grounds)
+
+
+def marrow_mix(stock: Stock) -> dict[str, float]:
+    """Share of each nucleated class of a stock: a normal marrow's, or one per cent."""
+    return {code: NORMAL_MARROW.get(code, 1.0) for code in stock.cells if code not in NO_CELL}
 
 
 def random_marrow(rng: Rng, mix: dict[str, float]) -> Marrow:
