@@ -243,6 +243,8 @@ def edge_blur_um(steep: NDArray[np.float32], softer: NDArray[np.float32]) -> flo
     """
     from heme_edge.detect.classical import WORKING_UM_PER_PX
 
+    if not steep.size:
+        return 0.0
     strong = np.flatnonzero(steep >= max(STRONG * float(steep.max()), 1e-3))
     if not strong.size:
         return 0.0
