@@ -208,7 +208,7 @@ def _smear_um(edges: _Edges) -> float:
     for slope in (x, y, (x + y) * half, (x - y) * half):
         across = abs(slope) > np.float32(STRAIGHT) * edges.steep
         squares.append(edge_blur_um(edges.steep[across], edges.softer[across]) ** 2)
-    return max(abs(squares[0] - squares[1]), abs(squares[2] - squares[3])) ** 0.5
+    return float(max(abs(squares[0] - squares[1]), abs(squares[2] - squares[3])) ** 0.5)
 
 
 def _slopes(
