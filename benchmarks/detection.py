@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING
 import click
 
 from heme_edge.cells import cell_class
+from heme_edge.detect.base import Detector
 from heme_edge.errors import HemeError, PhotoError
 
 if TYPE_CHECKING:
     from heme_edge.crops import Image
-    from heme_edge.detect.base import Detector
     from heme_edge.naming import Namer
     from heme_edge.results import DetectedCell
+
+NUCLEATED = "cell"
+"""The kind of finds that are compared with the labels; platelet clumps are not."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,51 @@ def truths_by_file(
 
 
 @dataclass(frozen=True)
-class AfterNaming:
+class LabelErrors:
+    """Labels that are wrong, by somebody who looked at the pictures.
+
+    Attributes:
+        missing: cells without a label, by file.
+        wrong: labels on what is no cell.
+        either: what nobody can tell (smudges, cells of which a rim is seen): neither labels nor
+            finds there count.
+    """
+
+    missing: dict[str, list[Truth]]
+    wrong: dict[str, list[Truth]]
+    either: dict[str, list[Truth]]
+
+    def corrected(self, truths: dict[str, list[Truth]]) -> dict[str, list[Truth]]:
+        """The truths without these errors."""
+        return {
+            file: [
+                one
+                for one in (*some, *self.missing.get(file, ()))
+                if one not in (*self.wrong.get(file, ()), *self.either.get(file, ()))
+            ]
+            for file, some in truths.items()
+        }
+
+    def counted(self, file: str, cells: list[DetectedCell]) -> list[DetectedCell]:
+        """Finds that are not where nobody can tell."""
+        unsure = self.either.get(file, ())
+        return [c for c in cells if all(one.miss_px(c, 0.0) is None for one in unsure)]
+
+
+def label_errors(path: Path | None, label: str) -> LabelErrors:
+    """Errors of one label from a CSV file,label,x0,y0,x1,y1,what; none without a file."""
+    kinds: dict[str, dict[str, list[Truth]]] = {"missing": {}, "wrong": {}, "either": {}}
+    columns = {"file", "label", "x0", "y0", "x1", "y1", "what"}
+    for row in _rows(path, columns) if path else []:
+        if row["what"] not in kinds:
+            raise HemeError(f"{path} has an error of unknown kind '{row['what']}'.")
+        if row["label"] == label:
+            kinds[row["what"]].setdefault(row["file"], []).append(_truth(row, Path(str(path))))
+    return LabelErrors(**kinds)
+
+
+@dataclass(frozen=True)
+class AfterNaming(Detector):
     """A detector whose finds are named by the default bundle; artifacts and platelets drop out."""
 
     detector: Detector
@@ -154,16 +201,19 @@ def measure(
     truths: dict[str, list[Truth]],
     um_per_px: float,
     tolerance_um: float,
+    errors: LabelErrors,
 ) -> dict[str, float | int | None]:
     """The figures of one detector over these files; a share of nothing is None."""
+    truths = errors.corrected(truths)
     hit = found = 0
     seconds = pixels = 0.0
     for file, wanted in truths.items():
         image = _read(images / file)
         start = time.perf_counter()
-        cells = detector.find(image, um_per_px)
+        cells = [c for c in detector.find(image, um_per_px) if c.kind == NUCLEATED]
         seconds += time.perf_counter() - start
         pixels += image.shape[0] * image.shape[1]
+        cells = errors.counted(file, cells)
         hit += hits(cells, wanted, tolerance_um / um_per_px)
         found += len(cells)
     truth = sum(len(wanted) for wanted in truths.values())
@@ -183,9 +233,11 @@ def measure(
 @click.option("--um-per-px", type=click.FloatRange(0.05, 1.0), required=True, help="Scale.")
 @click.option("--only", default="*", show_default=True, help="Files to use, such as 'bccd/*'.")
 @click.option("--tolerance-um", default=4.0, show_default=True, help="For labels that are points.")
-@click.option("--detector", "name", default="classical", show_default=True)
+@click.option("--detector", "name", default="auto", show_default=True, help="Or classical.")
 @click.option("--split", type=click.Path(path_type=Path), help="CSV with columns file, role.")
 @click.option("--role", default="test", show_default=True, help="Files of --split to use.")
+@click.option("--label-errors", "label_errors_file", type=click.Path(path_type=Path),
+              help="CSV of wrong labels: file,label,x0,y0,x1,y1,what.")  # fmt: skip
 @click.option("--after-naming", is_flag=True, help="Drop what the default bundle calls no cell.")
 def main(
     images: Path,
@@ -197,6 +249,7 @@ def main(
     name: str,
     split: Path | None,
     role: str,
+    label_errors_file: Path | None,
     after_naming: bool,
 ) -> None:
     """Recall and precision of a detector on labelled fields, as one JSON line."""
@@ -207,7 +260,14 @@ def main(
         detector = open_detector(name)
         if after_naming:
             detector = with_naming(detector)
-        figures = measure(detector, images, truths, um_per_px, tolerance_um)
+        figures = measure(
+            detector,
+            images,
+            truths,
+            um_per_px,
+            tolerance_um,
+            label_errors(label_errors_file, label),
+        )
     except HemeError as error:
         raise click.ClickException(f"{error.message} {error.hint}".strip()) from error
     click.echo(json.dumps(figures))

@@ -260,6 +260,8 @@ def _check_info(folder: Path, info: BundleInfo) -> None:
             )
     if info.optics and not _is_optics(info.optics):
         raise BundleError(f"'{folder / MANIFEST}' is damaged (its table 'optics' cannot be used).")
+    if not isinstance(info.detector.get("files", {}), dict):
+        raise BundleError(f"'{folder / MANIFEST}' is damaged (its detector's files).")
     losses = info.parity.get("accepted", [])
     if not isinstance(losses, list) or not all(map(_is_sentence, losses)):
         raise BundleError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,23 @@ data_option = click.option(
     callback=_given,
     help="Manifest, or the folder that holds it and its tar shards [default: $HEME_DATA/crops].",
 )
+
+
+FIELD_OPTIONS = (
+    click.option("--fields", type=click.Path(exists=True, file_okay=False, path_type=Path),
+                  required=True, help="Folder with the pictures that --annotations names."),
+    click.option("--annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                  required=True, help="CSV file,label,x0,y0,x1,y1 (px)."),
+    click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                  required=True, help="CSV file,role; only role fit is used."),
+    click.option("--camera", "cameras", type=(str, float), multiple=True, metavar="PATTERN UM",
+                  help="Labelled fields and their scale: 'bccd/*' 0.072. Repeatable."),
+    click.option("--label", default="wbc", show_default=True, help="Label of nucleated cells."),
+)  # fmt: skip
+
+
+def field_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Labelled fields, for training and for choosing the least score."""
+    for option in reversed(FIELD_OPTIONS):
+        command = option(command)
+    return command

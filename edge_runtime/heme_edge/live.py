@@ -97,7 +97,7 @@ def run(request: Request) -> int:
     """
     bundle = load_bundle(request.bundle)
     backend = open_backend(bundle, request.backend, request.precision, say=note)
-    namer = Namer(bundle, backend, open_detector(), DriftMeter(bundle.info.optics))
+    namer = Namer(bundle, backend, open_detector(bundle=bundle), DriftMeter(bundle.info.optics))
     optics = open_optics(request.optics, bundle, note)
     source = open_source(
         request.camera,

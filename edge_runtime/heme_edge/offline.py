@@ -81,7 +81,7 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
     namer = Namer(
         bundle,
         open_backend(bundle, request.backend, request.precision, say=note),
-        open_detector(),
+        open_detector(bundle=bundle),
         DriftMeter(bundle.info.optics),
     )
     tally, counts = Tally.of(bundle), Counts()

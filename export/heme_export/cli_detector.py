@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from heme_edge.cli_support import data_option
+from heme_edge.cli_support import data_option, field_options
 
 CALIBRATION, JUDGING = 32, 24
 """Composed fields that measure the INT8 ranges, and that the least score is chosen on."""
@@ -21,11 +21,15 @@ CROPS = 1500
               help="The bundle it is put into [default: the default bundle].")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
 @data_option
-def detector(run: Path, bundle: Path | None, out: Path, data: Path) -> None:
+@field_options
+def detector(
+    run: Path, bundle: Path | None, out: Path, data: Path, fields: Path, annotations: Path,
+    split: Path, cameras: tuple[tuple[str, float], ...], label: str,
+) -> None:  # fmt: skip
     """Put the detector of RUN (of `heme-train detector`) into a bundle; the rest of it stays.
 
-    The least score is chosen on fields composed from crops of role `confidence`, INT8 ranges are
-    measured on fields composed from crops of fold roles.
+    The least score is chosen on fields composed from crops of role `confidence` and on the labelled
+    fields of role `fit`, INT8 ranges are measured on fields composed from crops of fold roles.
     """
     import numpy as np
 
@@ -37,6 +41,7 @@ def detector(run: Path, bundle: Path | None, out: Path, data: Path) -> None:
     from heme_export.detector import bundle_with_detector
     from heme_train.data import CONFIDENCE, FOLDS, open_crops
     from heme_train.detector.cli import NO_CELL, NOT_KNOWN
+    from heme_train.detector.fields import as_composed, read_labelled
     from heme_train.detector.fit import load_detector, provenance_of
 
     crops = open_crops(data)
@@ -46,7 +51,7 @@ def detector(run: Path, bundle: Path | None, out: Path, data: Path) -> None:
         order = np.random.default_rng(0).permutation(len(usable))[:CROPS]
         return stock_of((usable[i].code, crops.image(usable[i])) for i in order)
 
-    def fields(roles: tuple[str, ...], count: int, seed: int) -> list[Composed]:
+    def composed(roles: tuple[str, ...], count: int, seed: int) -> list[Composed]:
         some = stock(roles)
         mix = {code: NORMAL_MARROW.get(code, 1.0) for code in some.cells if code not in NO_CELL}
         rngs = [np.random.default_rng(seed + k) for k in range(count)]
@@ -56,10 +61,14 @@ def detector(run: Path, bundle: Path | None, out: Path, data: Path) -> None:
             for rng in rngs
         ]  # fmt: skip
 
+    groups = {"composed": composed((CONFIDENCE,), JUDGING, JUDGING_SEED)}
+    for pattern, um in cameras:
+        read = read_labelled(fields, annotations, split, "fit", pattern, label, um)
+        groups[pattern] = [as_composed(one) for one in read]
     made = bundle_with_detector(
         load_bundle(bundle), load_detector(run), out,
-        fields(FOLDS, CALIBRATION, CALIBRATION_SEED),
-        fields((CONFIDENCE,), JUDGING, JUDGING_SEED),
+        composed(FOLDS, CALIBRATION, CALIBRATION_SEED),
+        groups,
         provenance_of(run), click.echo,
     )  # fmt: skip
     click.echo(f"bundle: {made.path}")

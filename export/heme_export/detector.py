@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heme_edge.bundle import MANIFEST, Bundle, detector_files
+from heme_edge.bundle import CARD, MANIFEST, Bundle, detector_files
 from heme_edge.bundle_writing import write_bundle
-from heme_edge.detect.classical import WORKING_UM_PER_PX
+from heme_edge.detect.classical import WORKING_UM_PER_PX, at_working_scale
 from heme_edge.detect.learned import (
     KINDS,
     STRIDE,
@@ -25,6 +25,7 @@ from heme_edge.detect.learned import (
 from heme_edge.errors import HemeError
 from heme_edge.sim.compose import Composed
 from heme_edge.sim.scoring import Score, score
+from heme_export.card import with_detector
 from heme_export.graph import OPSET
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ LARGEST_DIFFERENCE = 1e-3
 """Between what the file and PyTorch say, heats 0..1, radii in µm."""
 INT8_LOSS = 0.005
 """Most that INT8 may lose of recall or precision on the fields that judge."""
-SCORES = tuple(np.round(np.arange(0.2, 0.66, 0.05), 2))
-WORKING_FLOAT_LAYERS = (0, 1, 2, 3, 5)
+SCORES = tuple(np.round(np.arange(0.15, 0.56, 0.05), 2))
+FLOAT_LAYERS = (0, 1, 2, 3, 5)
 
 Say = Callable[[str], None]
 
@@ -93,29 +94,60 @@ def _check(module: Any, path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
+    """How well cells are found with a least score.
+
+    Attributes:
+        least: the score.
+        scores: by name of a group of fields.
+    """
+
     least: float
-    score: Score
+    scores: dict[str, Score]
 
+    @property
+    def f1(self) -> float:
+        """Mean over the groups."""
+        return float(np.mean([one.f1 for one in self.scores.values()]))
 
-def judged(model: Path, fields: Sequence[Composed], scores: Sequence[float] = SCORES) -> _Judged:
-    """The least score with which a file finds cells best (F1), and how well that is."""
-    spec = DetectorSpec(LOOKS_FOR, (min(scores), min(scores)), {})
-    detector = LearnedDetector(model, spec)
-    finds = [detector.find(f.image, f.um_per_px) for f in fields]
-    found = [
-        _Judged(
-            float(least),
-            sum((score(f, [c for c in cells if c.score >= least])
-                 for f, cells in zip(fields, finds, strict=True)), Score()),
+    def words(self) -> str:
+        """For people."""
+        return "; ".join(
+            f"{name}: recall {one.recall:.4f}, precision {one.precision:.4f}"
+            for name, one in self.scores.items()
         )
-        for least in scores
-    ]  # fmt: skip
-    return max(found, key=lambda one: one.score.f1)
+
+
+Groups = dict[str, list[Composed]]
+"""Fields that judge, by what they are."""
+
+
+def judged(model: Path, groups: Groups, scores: Sequence[float] = SCORES) -> Judged:
+    """The least score with which a file finds cells best, and how well that is.
+
+    Best is the mean F1 of the groups, so that many dense fields do not outvote a sparse camera.
+    """
+    detector = LearnedDetector(model, DetectorSpec(LOOKS_FOR, (min(scores), min(scores)), {}))
+    finds = {
+        name: [(f, detector.find(f.image, f.um_per_px)) for f in fields]
+        for name, fields in groups.items()
+    }
+
+    def at(least: float) -> Judged:
+        return Judged(
+            least,
+            {
+                name: sum((score(f, [c for c in cells if c.score >= least]) for f, cells in some),
+                          Score())
+                for name, some in finds.items()
+            },
+        )  # fmt: skip
+
+    return max((at(float(least)) for least in scores), key=lambda one: one.f1)
 
 
 def quantise_network(
-    fp32: Path, int8: Path, calibration: Sequence[Composed], fields: Sequence[Composed], say: Say
+    fp32: Path, int8: Path, calibration: Sequence[Composed], groups: Groups, say: Say
 ) -> bool:
     """Writes the INT8 file (u8 activations, for CPUs).
 
@@ -128,27 +160,34 @@ def quantise_network(
     from heme_calibration.ranges import measure_ranges
     from heme_calibration.shifts import take_off
 
-    given = (ready(f.image, f.um_per_px)[0] for f in calibration)
+    given = (ready(at_working_scale(f.image, f.um_per_px))[0] for f in calibration)
     ranges = measure_ranges(fp32, given, ("Percentile",), batch=1)
-    wanted = judged(fp32, fields)
+    wanted = judged(fp32, groups)
     names = [n.name for n in load_prepared(fp32).graph.node if n.op_type in WEIGHTED_OPERATORS]
-    for count in WORKING_FLOAT_LAYERS:
+    for count in FLOAT_LAYERS:
         model = load_prepared(fp32)
         inside = depths(model)
         kept = {name for name, depth in inside.items() if depth <= count} | {names[-1]}
         quantise(take_off(model, ranges.shifts, kept), int8, ranges.bounds["Percentile"],
                  "u8-asymmetric", kept)  # fmt: skip
-        got = judged(int8, fields, (wanted.least,)).score
-        say(f"{int8.name}, {count} float layers: {_told(got)}")
-        lost = wanted.score.recall - got.recall, wanted.score.precision - got.precision
-        if max(lost) <= INT8_LOSS:
+        got = judged(int8, groups, (wanted.least,))
+        say(f"{int8.name}, {count} float layers: {got.words()}")
+        if all(_keeps(got.scores[name], one) for name, one in wanted.scores.items()):
             return True
     int8.unlink()
     return False
 
 
-def _told(score: Score) -> str:
-    return f"recall {score.recall:.4f}, precision {score.precision:.4f}"
+def _keeps(got: Score, wanted: Score) -> bool:
+    lost = wanted.recall - got.recall, wanted.precision - got.precision
+    return max(lost) <= INT8_LOSS
+
+
+def carry_detector(bundle: Bundle, folder: Path) -> dict[str, Any]:
+    """Copies a bundle's detector to a folder; returns what the manifest says of it."""
+    for name in detector_files(bundle.info):
+        shutil.copy(bundle.path / name, folder / name)
+    return bundle.info.detector
 
 
 def bundle_with_detector(
@@ -156,7 +195,7 @@ def bundle_with_detector(
     network: CentreNet,
     out: Path,
     calibration: Sequence[Composed],
-    fields: Sequence[Composed],
+    groups: Groups,
     provenance: dict[str, Any],
     say: Say,
 ) -> Bundle:
@@ -167,19 +206,18 @@ def bundle_with_detector(
         network: the detector.
         out: where to write; may be the bundle's own folder.
         calibration: fields that measure the INT8 ranges, of fold roles.
-        fields: fields that the least score is chosen on, of role ``confidence``.
+        groups: fields that the least score is chosen on.
         provenance: how the detector was made.
         say: gets a line now and then.
     """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         export_network(network, work / FILES["fp32"])
-        best = judged(work / FILES["fp32"], fields)
-        say(f"least score {best.least}: {_told(best.score)}")
+        best = judged(work / FILES["fp32"], groups)
+        say(f"least score {best.least}: {best.words()}")
         files = dict(FILES)
-        if not quantise_network(
-            work / FILES["fp32"], work / FILES["int8"], calibration, fields, say
-        ):
+        paths = work / FILES["fp32"], work / FILES["int8"]
+        if not quantise_network(*paths, calibration, groups, say):
             del files["int8"]
         table = {
             "files": files,
@@ -187,7 +225,7 @@ def bundle_with_detector(
             "min_score": dict.fromkeys(KINDS.values(), best.least),
             "um_per_px": WORKING_UM_PER_PX,
             "stride": STRIDE,
-            "measured": best.score.as_dict(),
+            "measured": {name: one.as_dict() for name, one in best.scores.items()},
             "provenance": provenance,
         }
         old = {MANIFEST, *detector_files(bundle.info)}
@@ -198,5 +236,7 @@ def bundle_with_detector(
                     shutil.copy(path, part / path.name)
             for name in files.values():
                 shutil.copy(work / name, part / name)
+            text = (bundle.path / CARD).read_text(encoding="utf-8")
+            (part / CARD).write_text(with_detector(text, table), encoding="utf-8")
 
         return write_bundle(out, replace(bundle.info, detector=table), fill)

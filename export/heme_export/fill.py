@@ -110,7 +110,8 @@ def fill(
     info = replace(info, parity=parity)
     write_confusion(folder / CONFUSION, measured[FP32], rows.test, info)
     (folder / certificate.PAGE).write_text(certificate.page(info), encoding="utf-8")
-    (folder / CARD).write_text(card.render(info, options.evidence or {}, _never_shown(info)))
+    text = card.render(info, options.evidence or {}, _never_shown(info))
+    (folder / CARD).write_text(card.with_detector(text, info.detector), encoding="utf-8")
     return info
 
 

@@ -15,11 +15,12 @@ import numpy as np
 from heme_calibration import confidence
 from heme_calibration.crops import hold_outs_of, is_refused
 from heme_edge import __version__
-from heme_edge.bundle import Bundle, BundleClass, BundleInfo
+from heme_edge.bundle import Bundle, BundleClass, BundleInfo, load_bundle
 from heme_edge.bundle_writing import write_bundle
 from heme_edge.cells import cell_class
 from heme_edge.errors import HemeError
 from heme_export import card
+from heme_export.detector import carry_detector
 from heme_export.fill import Options, Rows, fill
 from heme_export.graph import ensemble_module, export_onnx
 from heme_export.precisions import FP32, files_of
@@ -52,9 +53,9 @@ def bundle_of_run(
 ) -> Bundle:  # fmt: skip
     """Writes the bundle of an opened run, or of a checkpoint opened as one.
 
-    Temperature and reject threshold come from role ``confidence`` (from the run's
-    ``confidence.json`` where ``heme-calibrate confidence`` wrote one), INT8 ranges from the fold
-    roles, the published figures from ``test``.
+    The detector is the default bundle's. Temperature and reject threshold come from role
+    ``confidence`` (from the run's ``confidence.json`` where ``heme-calibrate confidence`` wrote
+    one), INT8 ranges from the fold roles, the published figures from ``test``.
 
     Raises:
         HemeError: the crops are of another split than its own, or a precision is unknown or
@@ -76,6 +77,7 @@ def bundle_of_run(
         training_data=card.training_data(run.content["training_images"]),
     )
     with _work_folder(folder) as work:
+        info = replace(info, detector=carry_detector(load_bundle(), work))
         export_onnx(run, info.temperature, work / FP32)
         module = ensemble_module(run, info.temperature)
         info = fill(work, crops, rows, info, options, module, say)
@@ -102,6 +104,7 @@ def requantise(
     run = _run_of(source)
     module = ensemble_module(run, info.temperature) if run else None
     with _work_folder(folder) as work:
+        carry_detector(source, work)
         fp32 = source.model("fp32", ("float",)).file
         shutil.copyfile(source.path / fp32, work / FP32)
         info = fill(work, crops, rows, info, options, module, say)

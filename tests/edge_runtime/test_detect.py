@@ -83,7 +83,7 @@ class Drawing:
 def found_um(drawing: Drawing) -> list[tuple[float, float, float]]:
     """(x, y, radius) of the cells found, µm, sorted."""
     um = drawing.um_per_px
-    cells = open_detector().find(drawing.seen(), um)
+    cells = open_detector("classical").find(drawing.seen(), um)
     return sorted(((c.x_px + 0.5) * um, (c.y_px + 0.5) * um, c.radius_px * um) for c in cells)
 
 
@@ -118,7 +118,7 @@ def test_the_same_cells_at_any_scale(um_per_px: float) -> None:
 
 def test_results_are_typed_sorted_and_scored() -> None:
     drawing, _ = scene()
-    cells = open_detector().find(drawing.seen(), 0.25)
+    cells = open_detector("classical").find(drawing.seen(), 0.25)
     assert all(isinstance(cell, DetectedCell) for cell in cells)
     scores = [cell.score for cell in cells]
     assert scores == sorted(scores, reverse=True)
@@ -221,16 +221,16 @@ def test_red_cells_alone_give_nothing() -> None:
 def test_flat_frames_give_nothing(size: tuple[int, int], value: int) -> None:
     frame = np.full((*size, 3), value, np.uint8)
     for um_per_px in (0.05, 0.25, 1.0):
-        assert open_detector().find(frame, um_per_px) == []
+        assert open_detector("classical").find(frame, um_per_px) == []
 
 
 @pytest.mark.parametrize("um_per_px", [0.07, 0.25, 0.6])
 def test_noise_gives_nothing(um_per_px: float) -> None:
     rng = np.random.default_rng(3)
     grey = rng.normal(128, 8, (300, 400, 3)).clip(0, 255).astype(np.uint8)
-    assert open_detector().find(grey, um_per_px) == []
+    assert open_detector("classical").find(grey, um_per_px) == []
     wild = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
-    assert open_detector().find(wild, 0.07) == []
+    assert open_detector("classical").find(wild, 0.07) == []
 
 
 def eyepiece(image: Image, radius_px: int, surround: int = 9) -> Image:
@@ -269,7 +269,7 @@ def test_a_round_field_is_found_to_a_few_px() -> None:
 def test_cells_in_a_round_field_and_not_on_its_rim(surround: int) -> None:
     drawing, centres = scene()
     image = eyepiece(drawing.seen(), 134, surround)
-    cells = open_detector().find(image, 0.25)
+    cells = open_detector("classical").find(image, 0.25)
     near(sorted((c.x_px / 4, c.y_px / 4, 0.0) for c in cells), centres)
 
 
@@ -292,8 +292,10 @@ def test_importing_the_package_is_light() -> None:
     assert done.stdout.split() == ["False", "False"]
 
 
-def benchmark(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+def benchmark(
+    *arguments: str | Path, detector: str = "classical"
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments), "--detector", detector]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -100,8 +100,9 @@ def test_every_cell_once(whole_run: Path, smear: Smear) -> None:
     ]  # fmt: skip
     truth = np.array([(c.x_um, c.y_um, c.radius_um) for c in smear.cells if c.code != "PL"])
     hit = _near(truth, found)
-    assert hit.any(1).mean() >= _near(truth, np.array(whole)).any(1).mean() - 0.002
-    assert hit.any(0).all()
+    undivided = _near(truth, np.array(whole))
+    assert hit.any(1).mean() >= undivided.any(1).mean() - 0.002
+    assert (~hit.any(0)).sum() <= (~undivided.any(0)).sum() <= 2
     assert abs(len(found) - len(whole)) <= 0.005 * len(whole)
     away = np.hypot(*(found[:, None, :2] - found[None, :, :2]).transpose(2, 0, 1))
     larger = np.maximum(found[:, None, 2], found[None, :, 2])
@@ -139,9 +140,10 @@ def test_it_stops_when_there_are_enough_cells(tmp_path: Path, slide: Path, heme_
     assert len(rows(tmp_path / "photos.csv")) == report["fields_read"] < 5
 
 
-def command(slide: Path, out: Path) -> list[str]:
+def command(path: Path, out: Path) -> list[str]:
     how = ["--max-cells", "0", "--out", str(out)]
-    return [sys.executable, "-m", "heme_edge.cli", "classify", str(slide), *how]
+    how += [] if path.is_file() else ["--um-per-px", "0.25"]  # photos do not tell their scale
+    return [sys.executable, "-m", "heme_edge.cli", "classify", str(path), *how]
 
 
 def stop_half_way(slide: Path, out: Path, how: signal.Signals) -> int:
@@ -169,8 +171,13 @@ def test_stopped_half_way_and_gone_on_with_is_an_undisturbed_run(
     done = heme_edge(*command(slide, tmp_path)[3:])
     assert done.returncode == 0, done.stderr
     assert "Going on after" in done.stdout
-    for name in ("cells.csv", "photos.csv", "differential.csv", "run.json"):
+    for name in ("cells.csv", "photos.csv", "differential.csv"):
         assert (tmp_path / name).read_text() == (whole_run / name).read_text(), name
+    gone_on, undisturbed = (json.loads((d / "run.json").read_text()) for d in (tmp_path, whole_run))
+    # The drift meter looks at pictures, which a run that is gone on with has only from there on.
+    assert gone_on.pop("drift")
+    assert undisturbed.pop("drift")
+    assert gone_on == undisturbed
 
 
 def test_another_request_or_a_finished_one_begins_anew(

@@ -186,7 +186,7 @@ def test_the_alarm_rings_where_the_source_shows() -> None:
     rows = [*rows_of("M1", {"a": 60, "b": 20}), *rows_of("M2", {"a": 60, "b": 60})]
     rows += rows_of("M3", {"a": 30})
     features = rng.normal(0, 1, (len(rows), 40)).astype(np.float32)
-    group = {name: rng.normal(0, 1, 40) for name in {row.group for row in rows}}
+    group = {name: rng.normal(0, 1, 40) for name in sorted({row.group for row in rows})}
     for i, row in enumerate(rows):
         if row.code == "M1":
             features[i, 7] += 6.0 * (row.source == "b")

@@ -45,7 +45,8 @@ def open_detector(
             return LearnedDetector(opened.path / file, spec)
         if name == LEARNED:
             raise DetectorError(
-                f"The bundle '{opened.info.name}' holds no detector.", "--detector classical"
+                f"The bundle '{opened.info.name}' holds no detector.",
+                "heme-export detector puts one into a bundle; the classical one needs none",
             )
     from heme_edge.detect.classical import ClassicalDetector
 

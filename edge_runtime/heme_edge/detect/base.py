@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from heme_edge.crops import Image
 from heme_edge.results import DetectedCell
+
+
+@dataclass(frozen=True)
+class Finds:
+    """What a detector says of one field.
+
+    Attributes:
+        cells: surest first.
+        thick: how surely each place is too thick to read, float32 ``[h, w]`` in 0..1, which
+            divides the field evenly; None where the detector does not say.
+    """
+
+    cells: list[DetectedCell]
+    thick: NDArray[np.float32] | None = None
 
 
 class Detector(Protocol):
@@ -35,3 +53,7 @@ class Detector(Protocol):
             centres and radii of whole cells in px of ``image``, highest score first.
         """
         ...
+
+    def look(self, image: Image, um_per_px: float) -> Finds:
+        """Cells of one field, and where it is too thick to read if the detector can tell."""
+        return Finds(self.find(image, um_per_px))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.crops import Image
+from heme_edge.detect.base import Detector
 from heme_edge.detect.extent import Extent, cytoplasm, whole_cells
 from heme_edge.detect.field_of_view import Mask, field_of_view
 from heme_edge.detect.split import cells_of_pieces, depth, pieces
@@ -20,6 +21,8 @@ LOOKS_FOR = ("nucleated cells",)
 """Red cells without a nucleus (ER5, ER6) and platelets are never searched."""
 
 WORKING_UM_PER_PX = 0.5
+LINEAR_FROM = 0.75
+"""A linear step may shrink a field to this share of its side: more would alias."""
 LEAST_SIDE_PX = 8
 """A field smaller than this at the working scale holds no cell."""
 SPECK_UM = 0.5
@@ -40,7 +43,7 @@ EDGE_UM = 1.5
 
 
 @dataclass(frozen=True)
-class ClassicalDetector:
+class ClassicalDetector(Detector):
     """Finds nuclei by their stain, joins lobes, and returns the whole cells.
 
     Args:
@@ -85,12 +88,20 @@ class ClassicalDetector:
 
 
 def at_working_scale(image: Image, um_per_px: float) -> Image:
-    """The field at ``WORKING_UM_PER_PX``: shrunk by area, enlarged linearly."""
+    """The field at ``WORKING_UM_PER_PX``.
+
+    It is halved by area as often as it can be; the rest is by area too, or linear where little
+    is left: a fifth of the time of one step by area.
+    """
     scale = um_per_px / WORKING_UM_PER_PX
-    height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+    small = image
+    while small.shape[1] >= 2 * size[0] and small.shape[0] >= 2 * size[1]:
+        half = small.shape[1] // 2, small.shape[0] // 2
+        small = np.asarray(cv2.resize(small, half, interpolation=cv2.INTER_AREA), np.uint8)
+    area = size[0] < LINEAR_FROM * small.shape[1]
+    how = cv2.INTER_AREA if area else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(small, size, interpolation=how), np.uint8)
 
 
 def find_at_working_scale(image: Image) -> list[tuple[Extent, float]]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.crops import Image
+from heme_edge.detect.base import Detector, Finds
 from heme_edge.detect.classical import LEAST_SIDE_PX, WORKING_UM_PER_PX, at_working_scale
 from heme_edge.detect.field_of_view import Mask, field_of_view
 from heme_edge.detect.stain import background
@@ -26,12 +27,19 @@ MULTIPLE = 16
 """Height and width of what the network is given."""
 WHITE = 235.0
 """The empty background is brought to this level in each channel."""
+LEAST_LIGHT = 24
+"""A frame of whose green 99 % is darker than this (of 255) shows nothing."""
+RIM_PX = 1.0
+"""No centre is nearer to the border, px of the working scale."""
+LOOK_STEP = 6
+"""The background is looked for in every sixth row and column."""
 KINDS = {0: "cell", 1: "platelet-clump"}
 """Kinds of finds by number of their heat."""
 TOO_NEAR = 0.62
 """Of two cells nearer than this share of the larger radius only the surer one is kept."""
 
 Maps = NDArray[np.float32]
+Peaks = NDArray[np.float64]
 
 
 def normalised(image: Image, field: Mask) -> Image:
@@ -41,7 +49,7 @@ def normalised(image: Image, field: Mask) -> Image:
         image: RGB uint8 ``[H, W, 3]`` at the working scale.
         field: the field of view; the surround of an eyepiece is made white too.
     """
-    white = background(image, field) if field.any() else np.full(3, WHITE)
+    white = background(image, field, LOOK_STEP) if field.any() else np.full(3, WHITE)
     levels = np.arange(256)[:, None] * (WHITE / white)
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     evened = np.asarray(cv2.LUT(image, table[None]), np.uint8)
@@ -88,21 +96,7 @@ def spec_of(bundle: Bundle) -> DetectorSpec:
         ) from error
 
 
-@dataclass(frozen=True)
-class Finds:
-    """What a detector says of one field.
-
-    Attributes:
-        cells: surest first.
-        thick: how surely each place is too thick to read, float32 ``[h, w]`` in 0..1 over the
-            whole field; None where the detector does not say.
-    """
-
-    cells: list[DetectedCell]
-    thick: Maps | None = None
-
-
-class LearnedDetector:
+class LearnedDetector(Detector):
     """Finds nucleated cells of any size, and platelet clumps, with a network of a bundle.
 
     Args:
@@ -114,11 +108,14 @@ class LearnedDetector:
         DetectorError: the file cannot be used.
     """
 
-    name = "learned"
-
     def __init__(self, model: Path, spec: DetectorSpec, threads: int = 0) -> None:
         self._session = _open(model, threads)
         self._spec = spec
+
+    @property
+    def name(self) -> str:
+        """``learned``."""
+        return "learned"
 
     @property
     def looks_for(self) -> tuple[str, ...]:
@@ -136,27 +133,21 @@ class LearnedDetector:
 
     def look(self, image: Image, um_per_px: float) -> Finds:
         """Cells, and where the field is too thick to read."""
-        given, field = ready(image, um_per_px)
-        height, width = field.shape
-        if min(height, width) < LEAST_SIDE_PX:
+        small = at_working_scale(image, um_per_px)
+        height, width = small.shape[:2]
+        if (
+            min(height, width) < LEAST_SIDE_PX
+            or np.percentile(small[::8, ::8, 1], 99) < LEAST_LIGHT
+        ):
             return Finds([])
+        given, field = ready(small)
         maps = self._session.run(None, {"field": given[None]})[0][0]
         maps = maps[:, : -(-height // STRIDE), : -(-width // STRIDE)]
         scales = image.shape[1] / width, image.shape[0] / height
-        places = [p for kind in KINDS for p in _peaks(maps, kind, self._spec.min_score[kind])]
-        kept = _apart([p for p in places if _inside(p, field)])
-        return Finds([_cell(p, scales) for p in kept], maps[5])
-
-
-@dataclass(frozen=True)
-class _Peak:
-    """A place in px of the working scale."""
-
-    x: float
-    y: float
-    radius: float
-    score: float
-    kind: int
+        found = [peaks(maps, kind, self._spec.min_score[kind]) for kind in KINDS]
+        places = _in_picture(np.vstack(found), width, height)
+        kept = _apart(places[field[places[:, 1].astype(int), places[:, 0].astype(int)]])
+        return Finds([_cell(row, scales) for row in kept.tolist()], maps[5])
 
 
 def _open(model: Path, threads: int) -> Any:
@@ -171,9 +162,8 @@ def _open(model: Path, threads: int) -> Any:
         raise DetectorError(f"The detector '{model.name}' cannot be used: {error}") from error
 
 
-def ready(image: Image, um_per_px: float) -> tuple[Image, Mask]:
-    """What the network is given of a field, and the field of view at the working scale."""
-    small = at_working_scale(image, um_per_px)
+def ready(small: Image) -> tuple[Image, Mask]:
+    """What the network is given of a field at the working scale, and the field of view."""
     field = field_of_view(small)
     return _padded(normalised(small, field)), field
 
@@ -187,49 +177,59 @@ def _padded(image: Image) -> Image:
     )
 
 
-def _peaks(maps: Maps, kind: int, least: float) -> list[_Peak]:
-    """Places that are surer than their neighbours on the grid."""
+def peaks(maps: Maps, kind: int, least: float) -> Peaks:
+    """Places that are surer than their neighbours on the grid.
+
+    Args:
+        maps: of the network, ``[6, h, w]``.
+        kind: number of the heat.
+        least: score that a place must have.
+
+    Returns:
+        ``[N, 5]``: x, y and radius (px of the working scale), score, kind.
+    """
     heat = maps[kind]
     around = cv2.dilate(heat, np.ones((3, 3), np.uint8))
     rows, columns = np.nonzero((heat >= around) & (heat >= least))
     middle = (STRIDE - 1) / 2
-    return [
-        _Peak(
-            float((column + maps[3, row, column]) * STRIDE + middle),
-            float((row + maps[4, row, column]) * STRIDE + middle),
-            float(maps[2, row, column] / WORKING_UM_PER_PX),
-            float(heat[row, column]),
-            kind,
-        )
-        for row, column in zip(rows, columns, strict=True)
-    ]
+    radius, x, y = maps[2:5, rows, columns]
+    return np.column_stack(
+        [
+            (columns + x) * STRIDE + middle,
+            (rows + y) * STRIDE + middle,
+            radius / WORKING_UM_PER_PX,
+            heat[rows, columns],
+            np.full(len(rows), kind),
+        ]
+    ).astype(np.float64)
 
 
-def _inside(peak: _Peak, field: Mask) -> bool:
-    """Whether a place is in the field of view."""
-    height, width = field.shape
-    y, x = int(np.clip(peak.y, 0, height - 1)), int(np.clip(peak.x, 0, width - 1))
-    return bool(field[y, x])
+def _in_picture(places: Peaks, width: int, height: int) -> Peaks:
+    """The places, moved into the picture: of a cut cell the middle may lie outside."""
+    highest = np.maximum(RIM_PX, np.array([width, height]) - 1 - RIM_PX)
+    moved = places.copy()
+    moved[:, :2] = np.clip(places[:, :2], RIM_PX, highest)
+    return moved
 
 
-def _apart(peaks: list[_Peak]) -> list[_Peak]:
+def _apart(places: Peaks) -> Peaks:
     """The surest of those that are too near to each other to be two, surest first."""
-    order = sorted(peaks, key=lambda p: -p.score)
-    places = np.array([(p.x, p.y, p.radius) for p in order]).reshape(-1, 3)
-    kept: list[int] = []
-    for k, (x, y, radius) in enumerate(places):
-        others = places[kept]
-        near = TOO_NEAR * np.maximum(others[:, 2], radius)
-        if not (np.hypot(others[:, 0] - x, others[:, 1] - y) < near).any():
-            kept.append(k)
-    return [order[k] for k in kept]
+    order = places[np.argsort(-places[:, 3], kind="stable")]
+    away = np.hypot(*(order[:, None, :2] - order[:, :2]).transpose(2, 0, 1))
+    near = away < TOO_NEAR * np.maximum(order[:, None, 2], order[:, 2])
+    kept = np.ones(len(order), np.bool_)
+    for k in np.flatnonzero(near.sum(1) > 1):
+        kept[k] = not (near[k, :k] & kept[:k]).any()
+    return order[kept]
 
 
-def _cell(peak: _Peak, scales: tuple[float, float]) -> DetectedCell:
+def _cell(place: list[float], scales: tuple[float, float]) -> DetectedCell:
+    x, y, radius, score, kind = place
+    size = (scales[0] * scales[1]) ** 0.5
     return DetectedCell(
-        (peak.x + 0.5) * scales[0] - 0.5,
-        (peak.y + 0.5) * scales[1] - 0.5,
-        peak.radius * float(np.sqrt(scales[0] * scales[1])),
-        peak.score,
-        KINDS[peak.kind],
+        (x + 0.5) * scales[0] - 0.5,
+        (y + 0.5) * scales[1] - 0.5,
+        radius * size,
+        score,
+        KINDS[int(kind)],
     )

@@ -44,14 +44,16 @@ class Stain:
     white: tuple[float, float, float]
 
 
-def background(image: Image, field: Mask) -> NDArray[np.float64]:
+def background(image: Image, field: Mask, step: int = 2) -> NDArray[np.float64]:
     """RGB of the empty background: the median of the brightest tenth in green.
 
     Args:
         image: RGB uint8 ``[H, W, 3]``.
         field: the pixels to look at; at least one must be True.
+        step: of the rows and columns that are looked at.
     """
-    pixels = image[::2, ::2][field[::2, ::2]] if field[::2, ::2].any() else image[field]
+    looked = field[::step, ::step]
+    pixels = image[::step, ::step][looked] if looked.any() else image[field]
     low, high = np.percentile(pixels[:, 1], [WHITE_FROM, WHITE_TO])
     chosen = pixels[(pixels[:, 1] >= low) & (pixels[:, 1] <= high)]
     return np.asarray(np.maximum(np.median(chosen, axis=0), 8.0), np.float64)

@@ -30,8 +30,6 @@ CELL, CLUMP, LARGE, SMUDGE = "cell", "platelet-clump", "large", "smudge"
 """Kinds of what is composed: nucleated cells (mitoses too), heaps of platelets, megakaryocytes,
 and smudges, which are neither a cell nor none."""
 MEGAKARYOCYTE, MITOSIS = "PL2", "U4"
-LARGE_UM = 12.0
-"""A cell of a larger radius is wider than a crop."""
 PRESSED_IN = 0.25
 """Chance that a cell lies on what is below instead of hiding it."""
 

@@ -126,6 +126,7 @@ def _mask(density: Field) -> Mask:
             np.minimum(beyond, FAR_UM) * 30,
         ]
     )
+    cv2.setRNGSeed(0)  # GrabCut begins with clusters drawn by chance
     try:
         models = np.zeros((1, 65)), np.zeros((1, 65))
         cv2.grabCut(

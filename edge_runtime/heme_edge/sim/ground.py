@@ -41,7 +41,7 @@ class Ground:
 def ground_of(image: Image, um_per_px: float) -> Ground:
     """A ground of a picture: its colours relative to its own empty slide."""
     white = background(image, field_of_view(image))
-    return Ground(np.clip(image * (255.0 / white), 0, 255).astype(np.uint8), um_per_px)
+    return Ground(np.clip(np.rint(image * (255.0 / white)), 0, 255).astype(np.uint8), um_per_px)
 
 
 def lay_ground(

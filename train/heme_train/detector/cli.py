@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from heme_edge.cli_support import field_options
+
 if TYPE_CHECKING:
     from heme_train.detector.fields import Labelled
     from heme_train.detector.samples import Source
@@ -25,17 +27,9 @@ GROUND_UM_PER_PX = 0.19
 @click.command()
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True,
               help="Crops; only fold roles are used.")  # fmt: skip
-@click.option("--fields", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              required=True, help="Folder with the pictures that --annotations names.")  # fmt: skip
-@click.option("--annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              required=True, help="CSV file,label,x0,y0,x1,y1 (px).")  # fmt: skip
-@click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              required=True, help="CSV file,role; only role fit is used.")  # fmt: skip
-@click.option("--camera", "cameras", type=(str, float), multiple=True, metavar="PATTERN UM",
-              help="Labelled fields and their scale: 'bccd/*' 0.072. Repeatable.")  # fmt: skip
 @click.option("--ground", "ground", type=(str, float), multiple=True, metavar="PATTERN UM",
               help="Fields of red cells alone, to compose on. Repeatable.")  # fmt: skip
-@click.option("--label", default="wbc", show_default=True, help="Label of nucleated cells.")
+@field_options
 @click.option("--run", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--steps", type=click.IntRange(1), default=12000, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True)

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from heme_edge.crops import CROP_UM_PER_PX, Image
 from heme_edge.detect.classical import ClassicalDetector
 from heme_edge.photos import read_photo
-from heme_edge.sim.compose import CELL, CLUMP, LARGE, Composed, Marrow, compose
+from heme_edge.sim.compose import (
+    CELL,
+    CLUMP,
+    LARGE,
+    Composed,
+    ComposedCell,
+    Marrow,
+    compose,
+)
 from heme_edge.sim.ground import Ground, ground_of
 from heme_edge.sim.lens import as_stain, photograph, random_lens
 from heme_edge.sim.stock import Stock
@@ -138,6 +146,18 @@ def read_labelled(
         Labelled(read_photo(images / name), um_per_px, np.array(some, np.float32).reshape(-1, 4))
         for name, some in boxes.items()
     ]
+
+
+def as_composed(field: Labelled) -> Composed:
+    """A labelled field as ``heme_edge.sim.scoring`` takes one."""
+    size = np.sqrt(np.prod(field.boxes[:, 2:] - field.boxes[:, :2], axis=1))
+    middle = (field.boxes[:, :2] + field.boxes[:, 2:]) / 2
+    cells = tuple(
+        ComposedCell(float(x), float(y), float(side) / 2, CELL, "", False, False)
+        for (x, y), side in zip(middle, size, strict=True)
+    )
+    thick = np.zeros(field.image.shape[:2], np.bool_)
+    return Composed(field.image, field.um_per_px, cells, thick)
 
 
 def grounds_of(fields: Sequence[Labelled]) -> list[Ground]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
+from heme_edge.errors import HemeError
 from heme_train.detector.loss import detection_loss
 from heme_train.detector.net import CentreNet
 from heme_train.detector.samples import Samples, Source
@@ -50,11 +51,16 @@ def fit_detector(
 ) -> CentreNet:
     """Trains the network; a killed run goes on from its last checkpoint with the same arguments.
 
+    It goes on with other samples than an undisturbed run would have seen.
+
     Args:
         sources: where the samples come from.
         recipe: how.
         run: folder for ``detector.pt``: weights, their running mean, optimiser and step.
         say: gets a line at every checkpoint.
+
+    Raises:
+        HemeError: the folder holds a run with another recipe.
 
     Returns:
         the network with the running mean of its weights, in evaluation mode.
@@ -69,7 +75,7 @@ def fit_detector(
         optimiser, recipe.rate, recipe.steps, pct_start=0.05, cycle_momentum=False
     )
     parts = {"network": network, "mean": mean, "optimiser": optimiser, "rate": rise}
-    done = _resume(run / WEIGHTS, parts)
+    done = _resume(run / WEIGHTS, parts, recipe)
     samples = Samples(sources, recipe.seed + done)
     batches = iter(DataLoader(samples, recipe.batch, num_workers=recipe.workers))
     network.train()
@@ -87,7 +93,7 @@ def fit_detector(
         mean.update_parameters(network)
         total += loss.item()
         if step % recipe.every == 0 or step == recipe.steps:
-            _keep(run / WEIGHTS, parts, step)
+            _keep(run / WEIGHTS, parts, recipe, step)
             count = min(recipe.every, step - done)
             left = (time.monotonic() - start) / (step - done) * (recipe.steps - step)
             say(
@@ -115,18 +121,21 @@ def provenance_of(run: Path) -> dict[str, Any]:
     return content
 
 
-def _keep(path: Path, parts: dict[str, object], step: int) -> None:
+def _keep(path: Path, parts: dict[str, Any], recipe: DetectorRecipe, step: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    state = {name: one.state_dict() for name, one in parts.items()}  # type: ignore[attr-defined]  # each has one
-    torch.save({"step": step, **state}, part)
+    state = {name: one.state_dict() for name, one in parts.items()}
+    torch.save({"step": step, "recipe": asdict(recipe), **state}, part)
     part.replace(path)
 
 
-def _resume(path: Path, parts: dict[str, object]) -> int:
+def _resume(path: Path, parts: dict[str, Any], recipe: DetectorRecipe) -> int:
+    """The step that the run in a folder has reached."""
     if not path.exists():
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
+    if state["recipe"] != asdict(recipe):
+        raise HemeError(f"'{path}' was made with other settings.", "--run FOLDER, a new one")
     for name, one in parts.items():
-        one.load_state_dict(state[name])  # type: ignore[attr-defined]  # each has one
+        one.load_state_dict(state[name])
     return int(state["step"])

@@ -5,10 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-STRIDE = 4
-"""Outputs lie on a grid this many px apart."""
-MULTIPLE = 16
-"""Height and width are multiples of this."""
 HEATS = 2
 """Nucleated cells (large ones too), and platelet clumps."""
 OUTPUTS = HEATS + 4

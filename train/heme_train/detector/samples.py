@@ -13,9 +13,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from heme_edge.detect.classical import WORKING_UM_PER_PX
 from heme_edge.detect.field_of_view import field_of_view
-from heme_edge.detect.learned import normalised
+from heme_edge.detect.learned import STRIDE, normalised
 from heme_train.detector.fields import UNKNOWN, Draw, Field
-from heme_train.detector.net import HEATS, STRIDE
+from heme_train.detector.net import HEATS
 
 Rng = np.random.Generator
 SIDE_PX = 256
