@@ -129,7 +129,7 @@ def score_field(
     shape = _grid(small)
     if np.percentile(green[::2, ::2], 95) < MIN_BRIGHT:
         return _whole(BLACK, shape, size)
-    view = _inner(field_of_view(small))
+    view = inner_part(field_of_view(small))
     glass = max(float(np.percentile(green[view], 97)), glass or 1.0)
     verdicts, blurs = _judge(green, view, glass, shape, thick)
     in_view = verdicts >= 0
@@ -161,7 +161,7 @@ def _whole(verdict: str, shape: tuple[int, int], size: tuple[int, int]) -> Field
     return FieldScore(verdict, regions, size, 0.0, 0.0, float("nan"))
 
 
-def _inner(view: Mask) -> Mask:
+def inner_part(view: Mask) -> Mask:
     """The field of view without its rim, whose edge is no cell's."""
     import cv2
 
@@ -179,7 +179,7 @@ def _judge(
 ) -> tuple[NDArray[np.int64], list[float]]:
     """Verdict of each region (-1: hardly in view), and the blur of those that are not empty."""
     verdicts = np.full(shape, -1, np.int64)
-    steep, softer = (_steepness(green, sigma) for sigma in (INNER_PX, OUTER_PX))
+    steep, softer = (steepness(green, sigma) for sigma in (INNER_PX, OUTER_PX))
     steep[~view] = 0.0
     heaps = None if thick is None else _shares(thick, shape)
     blurs: list[float] = []
@@ -188,12 +188,12 @@ def _judge(
         if np.count_nonzero(inside) < LEAST_IN_VIEW * inside.size:
             continue
         levels = np.bincount(green[window][inside], minlength=256) / np.count_nonzero(inside)
-        if _contrast(levels) < MIN_CONTRAST:
+        if contrast(levels) < MIN_CONTRAST:
             verdicts[place] = VERDICTS.index(EMPTY)
             continue
-        blur = _blur_um(steep[window], softer[window])
+        blur = edge_blur_um(steep[window], softer[window])
         blurs.append(blur)
-        heap = _is_heap(levels, glass)
+        heap = is_heap(levels, glass)
         if heaps is not None:
             heap = bool(heaps[place] >= (AGREED_SHARE if heap else THICK_SHARE))
         verdict = TOO_THICK if heap else OUT_OF_FOCUS if blur > MAX_BLUR_UM else READABLE
@@ -214,19 +214,20 @@ def _windows(
             )
 
 
-def _contrast(levels: NDArray[np.float64]) -> int:
+def contrast(levels: NDArray[np.float64]) -> int:
     """Spread of green between 0.2 and 99.8 %, from the shares of its 256 levels."""
     low, high = np.searchsorted(np.cumsum(levels), (0.002, 0.998))
     return int(high - low)
 
 
-def _is_heap(levels: NDArray[np.float64], glass: float) -> bool:
+def is_heap(levels: NDArray[np.float64], glass: float) -> bool:
+    """Whether cells lie upon each other, from the shares of green's 256 levels and bare glass."""
     density = -np.log10(np.maximum(np.arange(256), 4.0) / glass)
     bare = float(levels[density < NO_GLASS].sum())
     return bare < 0.1 and float(levels @ density) > HEAP_DENSITY
 
 
-def _steepness(green: NDArray[np.uint8], sigma_px: float) -> NDArray[np.float32]:
+def steepness(green: NDArray[np.uint8], sigma_px: float) -> NDArray[np.float32]:
     """Gradient magnitude after a blur."""
     import cv2
 
@@ -235,20 +236,26 @@ def _steepness(green: NDArray[np.uint8], sigma_px: float) -> NDArray[np.float32]
     return np.asarray(steep, np.float32)
 
 
-def _blur_um(steep: NDArray[np.float32], softer: NDArray[np.float32]) -> float:
+def edge_blur_um(steep: NDArray[np.float32], softer: NDArray[np.float32]) -> float:
     """Blur that the sharper edges of a region have, as the sigma of a Gaussian in µm.
+
+    Both at 0.5 µm/px: `steepness` after a blur of ``INNER_PX`` and of ``OUTER_PX``.
 
     The peak gradient of a step blurred by b and then by s is proportional to 1/sqrt(b² + s²),
     so the ratio r of two such peaks gives b² = (s₂² - r² s₁²) / (r² - 1).
     """
     from heme_edge.detect.working_scale import WORKING_UM_PER_PX
 
-    strong = steep >= max(STRONG * float(steep.max()), 1e-3)
-    if not strong.any():
+    if not steep.size:
         return 0.0
-    square = np.maximum((steep[strong] / np.maximum(softer[strong], 1e-3)) ** 2, 1.0001)
+    strong = np.flatnonzero(steep >= max(STRONG * float(steep.max()), 1e-3))
+    if not strong.size:
+        return 0.0
+    ratio = steep.ravel()[strong] / np.maximum(softer.ravel()[strong], np.float32(1e-3))
+    quarter = (strong.size - 1) * 3 // 4  # the sharper an edge, the larger its ratio
+    square = max(float(np.partition(ratio, quarter)[quarter]) ** 2, 1.0001)
     blur = (OUTER_PX**2 - square * INNER_PX**2) / (square - 1)
-    return float(np.sqrt(max(np.percentile(blur, 25), 0.0))) * WORKING_UM_PER_PX
+    return float(np.sqrt(max(blur, 0.0))) * WORKING_UM_PER_PX
 
 
 def _shares(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
