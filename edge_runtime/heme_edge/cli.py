@@ -99,11 +99,13 @@ def classify(
 @click.option("--sim-truth", type=click.Path(path_type=Path), help="Write the simulated truth.")
 @click.option("--sim-crops", type=click.Path(path_type=Path),
               help="Class folders of real crops to paste into the simulated smear.")  # fmt: skip
+@click.option("--sim-tour", type=click.IntRange(0, 9), metavar="N",
+              help="Tour 0 to 9 of the simulated stage, at whose end it ends.")  # fmt: skip
 @model_options
 def live(
     camera: str, um_per_px: float | None, optics: Path | None, seconds: float | None,
     headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None,
-    sim_crops: Path | None,
+    sim_crops: Path | None, sim_tour: int | None,
     bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, until Ctrl-C."""
@@ -112,7 +114,7 @@ def live(
     return run(
         Request(
             camera, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
-            bundle, precision, backend, optics,
+            bundle, precision, backend, optics, sim_tour,
         )
     )  # fmt: skip
 

@@ -65,6 +65,7 @@ class Request:
     precision: str = "auto"
     backend: str = "auto"
     optics: Path | None = None
+    sim_tour: int | None = None
 
 
 @dataclass
@@ -103,6 +104,7 @@ def run(request: Request) -> int:
         sim_seed=request.sim_seed,
         sim_truth=request.sim_truth,
         sim_crops=request.sim_crops,
+        sim_tour=request.sim_tour,
     )
     session, lost = None, None
     try:

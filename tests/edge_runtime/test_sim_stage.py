@@ -71,7 +71,9 @@ def test_the_truth_file_has_every_cell_and_every_captured_frame(
     assert all(is_known(x["code"]) for x in cells)
     by_id = {x["cell"]: x for x in cells}
     for frame in frames:
-        assert set(frame) == {"frame", "stage_x_um", "stage_y_um", "sharp", "cells"}
+        assert set(frame) == {
+            "frame", "stage_x_um", "stage_y_um", "sharp", "blur_um", "angle_deg", "cells"
+        }  # fmt: skip
         for seen in frame["cells"]:
             cell = by_id[seen["id"]]
             assert cell["code"] != "PL"

@@ -20,6 +20,7 @@ def open_source(
     sim_seed: int = 0,
     sim_truth: Path | None = None,
     sim_crops: Path | None = None,
+    sim_tour: int | None = None,
     stall_s: float = 5.0,
     camera_size: tuple[int, int] = CAMERA_SIZE,
 ) -> FrameSource:
@@ -32,6 +33,7 @@ def open_source(
         sim_seed: seed of the simulated slide and stage.
         sim_truth: JSONL file that the simulated stage writes what is really there to.
         sim_crops: folder of real single-cell images that the simulated stage shows.
+        sim_tour: number of a tour that the simulated stage goes; None scans without end.
         stall_s: a live source that gives no new picture for so many seconds is lost.
         camera_size: width and height in px to ask of a camera.
 
@@ -39,8 +41,10 @@ def open_source(
         SourceError: there is no such source, or it cannot be opened.
     """
     if spec == "sim":
-        from heme_edge.sim.stage import SimulatedStage
+        from heme_edge.sim.stage import SimulatedStage, open_tour
 
+        if sim_tour is not None:
+            return open_tour(sim_tour, sim_seed, sim_truth, sim_crops)
         return SimulatedStage(seed=sim_seed, truth=sim_truth, crops=sim_crops)
     if spec.isdecimal() or spec.startswith("/dev/"):
         from heme_edge.frames.camera import open_camera

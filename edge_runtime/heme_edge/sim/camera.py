@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heme_edge.crops import Image
 from heme_edge.sim.path import Pose
@@ -49,18 +50,19 @@ class SimulatedCamera:
         x, y = rng.integers(0, NOISE_MARGIN_PX, 2)
         noise = self._noise[y : y + self._view[1], x : x + self._view[0]]
         flicker = 1.0 + 0.004 * float(np.sin(0.37 * frame))
-        return np.asarray(cv2.addWeighted(lit, flicker, noise, 1.0, -128.0), np.uint8)
+        return np.asarray(cv2.addWeighted(lit, flicker * pose.light, noise, 1.0, -128.0), np.uint8)
 
     def _cut(self, pose: Pose) -> Image:
         import cv2
 
-        scale = self._smear.um_per_px
-        step = self._um_per_px / scale
-        left, top = pose.x_um / scale, pose.y_um / scale
-        x, y = int(left), int(top)
-        width, height = (int(np.ceil(side * step)) + 2 for side in self._view)
-        part = self._smear.image[y : y + height, x : x + width]
-        inverse = np.array([[step, 0.0, left - x], [0.0, step, top - y]])
+        slide_px = 1 / self._smear.um_per_px
+        along, across = axes(pose.angle_deg) * self._um_per_px * slide_px
+        corners = [(i * along + j * across) for i in (0, self._view[0]) for j in (0, self._view[1])]
+        first = np.array([pose.x_um, pose.y_um]) * slide_px
+        low, high = first + np.min(corners, 0), first + np.max(corners, 0)
+        x, y = (max(0, int(v)) for v in low)
+        part = self._smear.image[y : int(high[1]) + 2, x : int(high[0]) + 2]
+        inverse = np.column_stack([along, across, first - (x, y)])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return np.asarray(
             cv2.warpAffine(part, inverse, self._view, flags=flags, borderMode=cv2.BORDER_REFLECT),
@@ -77,6 +79,12 @@ class SimulatedCamera:
         half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         half = cv2.GaussianBlur(half, (0, 0), sigma_px / 2)
         return np.asarray(cv2.resize(half, self._view, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def axes(angle_deg: float) -> NDArray[np.float64]:
+    """Rows: the direction on the slide of the view's x axis, and of its y axis."""
+    cos, sin = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    return np.array([[cos, sin], [-sin, cos]])
 
 
 def _light(view: tuple[int, int]) -> Image:

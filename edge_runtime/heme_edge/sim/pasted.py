@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +57,15 @@ class RealCrops:
             f"The crops of class {code} in {files[0].parent} cannot be read.",
             "Give --sim-crops a folder of class folders with JPEG or PNG crops.",
         )
+
+    def images(self, per_class: int) -> Iterator[tuple[str, Image]]:
+        """Code and picture of up to ``per_class`` crops of each class; unreadable ones left out."""
+        from heme_edge.photos import read_photo
+
+        for code, files in self.files.items():
+            for path in files[:: max(1, len(files) // per_class)][:per_class]:
+                with suppress(PhotoError):
+                    yield code, read_photo(path)
 
 
 def load_crops(folder: Path) -> RealCrops:

@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 
 from heme_edge.crops import Image
+from heme_edge.errors import SourceError
 from heme_edge.frames.base import Frame
 from heme_edge.sim.camera import SimulatedCamera
 from heme_edge.sim.path import Pose, StagePath
 from heme_edge.sim.slide import Smear, draw_smear
+from heme_edge.sim.tours import TOUR_VIEW_PX, TOURS, Tour, TourPath, tour_slide
 from heme_edge.sim.truth import TruthFile
 
 VIEW_PX = (1280, 720)
@@ -35,6 +37,8 @@ class SimulatedStage:
         um_per_px: scale of a frame.
         fps: frames per second.
         smear: a slide to show instead of the one of ``seed``.
+        tour: a way to go over the slide, after which there are no more frames; by default the
+            stage scans without end.
 
     Raises:
         SourceError: the truth file cannot be written, or the folder holds no usable crops.
@@ -54,10 +58,14 @@ class SimulatedStage:
         um_per_px: float = VIEW_UM_PER_PX,
         fps: float = FPS,
         smear: Smear | None = None,
+        tour: Tour | None = None,
     ) -> None:
         self.um_per_px: float | None = um_per_px
         self.smear = smear or _draw(seed, crops)
-        self.path = StagePath(seed, *_scan(self.smear, view, um_per_px), fps)
+        reach, step = _scan(self.smear, view, um_per_px)
+        self.path: StagePath | TourPath = (
+            TourPath(tour, seed, reach, fps) if tour else StagePath(seed, reach, step, fps)
+        )
         self._camera = SimulatedCamera(self.smear, view, um_per_px, seed)
         self._truth = TruthFile(truth, self.smear.cells, view, um_per_px) if truth else None
         self._fps = fps
@@ -80,7 +88,7 @@ class SimulatedStage:
         return self._camera.render(frame, self.pose(frame))
 
     def read(self) -> Frame | None:
-        """The newest frame not yet read, waiting until it is due; None once closed.
+        """The newest frame not yet read, waiting until it is due; None once closed or at the end.
 
         The clock starts with the first call.
         """
@@ -91,6 +99,8 @@ class SimulatedStage:
             return None
         late = int((time.monotonic() - due_s) * self._fps)
         number = self._captured + max(0, late)
+        if self.path.frames is not None and number >= self.path.frames:
+            return None
         self._record(number)
         self._captured = number + 1
         return Frame(self.render(number), number, self._start_s + number / self._fps)
@@ -109,6 +119,25 @@ class SimulatedStage:
             if self._truth:
                 for frame in range(self._captured, number + 1):
                     self._truth.frame(frame, self.pose(frame))
+
+
+def open_tour(
+    number: int, seed: int = 0, truth: Path | None = None, crops: Path | None = None
+) -> SimulatedStage:
+    """The simulated stage on the tour of a number: 1280x960 px at 30 frames per second.
+
+    Raises:
+        SourceError: no such tour, or as `SimulatedStage`.
+    """
+    if not 0 <= number < len(TOURS):
+        raise SourceError(
+            f"There is no tour {number} of the simulated stage.",
+            f"Give --sim-tour a number from 0 to {len(TOURS) - 1}.",
+        )
+    return SimulatedStage(
+        seed=seed, truth=truth, view=TOUR_VIEW_PX, smear=tour_slide(seed, crops),
+        tour=TOURS[number],
+    )  # fmt: skip
 
 
 def _draw(seed: int, crops: Path | None) -> Smear:

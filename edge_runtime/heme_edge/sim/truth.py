@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from heme_edge.errors import SourceError
+from heme_edge.sim.camera import axes
 from heme_edge.sim.path import Pose
 from heme_edge.sim.slide import SlideCell
 
@@ -25,12 +26,13 @@ class TruthFile:
     then one per captured frame, dropped ones included, with the nucleated cells whose centre is
     in the view::
 
-        {"frame": 0, "stage_x_um": 0.0, "stage_y_um": 0.0, "sharp": true,
-         "cells": [{"id": 0, "x_px": 100.5, "y_px": 60.1}]}
+        {"frame": 0, "stage_x_um": 0.0, "stage_y_um": 0.0, "sharp": true, "blur_um": 0.0,
+         "angle_deg": 0.0, "cells": [{"id": 0, "x_px": 100.5, "y_px": 60.1}]}
 
     ``stage_x_um``, ``stage_y_um`` are the slide position of the centre of the view's first (top
-    left) pixel, so ``x_um = stage_x_um + x_px * um_per_px``; ``sharp`` is whether the frame is
-    in focus.
+    left) pixel, so ``x_um = stage_x_um + x_px * um_per_px`` where the camera is not turned;
+    ``angle_deg`` is how far it is, clockwise. ``sharp`` is whether the frame is in focus,
+    ``blur_um`` the sigma of its defocus.
 
     Args:
         path: the file; an older one is replaced.
@@ -62,14 +64,18 @@ class TruthFile:
 
     def frame(self, number: int, pose: Pose) -> None:
         """Writes one frame's line."""
-        pixels = (self._places_um - (pose.x_um, pose.y_um)) / self._um_per_px
+        away = self._places_um - (pose.x_um, pose.y_um)
+        pixels = away @ axes(pose.angle_deg).T / self._um_per_px
         inside = ((pixels >= -0.5) & (pixels < self._limit_px)).all(1)
         cells = [
             {"id": int(i), "x_px": round(float(x), 2), "y_px": round(float(y), 2)}
             for i, (x, y) in zip(self._ids[inside], pixels[inside], strict=True)
         ]
         stage = {"stage_x_um": round(pose.x_um, 3), "stage_y_um": round(pose.y_um, 3)}
-        self._write({"frame": number, **stage, "sharp": pose.sharp, "cells": cells})
+        focus = {"sharp": pose.sharp, "blur_um": round(pose.blur_um, 3)}
+        self._write(
+            {"frame": number, **stage, **focus, "angle_deg": pose.angle_deg, "cells": cells}
+        )
 
     def close(self) -> None:
         """Closes the file."""
