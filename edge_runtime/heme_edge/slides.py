@@ -20,6 +20,7 @@ from heme_edge.resume import Earlier
 SLACK_UM = 3.0
 """Two fields may place a cell on their common border so far apart."""
 FIELDS_AHEAD = 2
+PLACE = ("slide_x_um", "slide_y_um", "radius_um")
 
 
 @dataclass
@@ -97,7 +98,8 @@ def _begin(photo: Photo, source: WholeSlide, earlier: Earlier) -> _Reading:
     ledger: Places[Spot] = Places()
     for row in earlier.cells:
         if row["photo"] == photo.name:
-            ledger.add(Spot(*(float(row[k]) for k in ("slide_x_um", "slide_y_um", "radius_um"))))
+            x_um, y_um, radius_um = (float(row[key]) for key in PLACE)
+            ledger.add(Spot(x_um, y_um, radius_um))
             report.counted += row["counted"] == "true"
     return _Reading(photo, source, choice.glass, report, ledger)
 
@@ -153,12 +155,14 @@ def _own_cells(reading: _Reading, frame: Frame, named: Sequence[NamedCell]) -> l
         x_um = place.x_um + one.cell.x_px * source.um_per_px
         y_um = place.y_um + one.cell.y_px * source.um_per_px
         radius_um = one.cell.radius_px * source.um_per_px
-        if _inside(place.core_um, x_um, y_um) and not reading.ledger.covering(x_um, y_um, radius_um):
+        if _inside(place.core_um, x_um, y_um) and not reading.ledger.covering(
+            x_um, y_um, radius_um
+        ):
             cell = DetectedCell(x_um / scale, y_um / scale, radius_um / scale, one.cell.score)
             found.append(replace(one, cell=cell))
     for cell in (one.cell for one in found):  # rounded as in cells.csv, from which a run goes on
-        at = cell.x_px * scale, cell.y_px * scale, cell.radius_px * scale
-        reading.ledger.add(Spot(*(round(value, 2) for value in at)))
+        x_um, y_um = round(cell.x_px * scale, 2), round(cell.y_px * scale, 2)
+        reading.ledger.add(Spot(x_um, y_um, round(cell.radius_px * scale, 2)))
     return found
 
 

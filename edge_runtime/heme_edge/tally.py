@@ -103,6 +103,13 @@ class Tally:
         else:
             self.counted[code] += 1
 
+    def take_back(self, code: str, reason: str) -> None:
+        """Undoes ``add_one``: the cell turned out to be one that is there already."""
+        if reason:
+            self.left_out[reason] -= 1
+        else:
+            self.counted[code] -= 1
+
     @property
     def total(self) -> int:
         """Counted nucleated cells: the denominator of every percentage."""

@@ -16,7 +16,7 @@ PLACE_UM = 1.0
 """Added to the gate: what a placement of the best quality may be off; twice that for the worst."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Spot:
     """A cell as one look, or the ledger, has it: µm, and why it cannot be named (or empty)."""
 

@@ -1,0 +1,53 @@
+"""Why a cell cannot be named in a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heme_edge.crops import Image
+from heme_edge.detect.field_of_view import field_of_view
+from heme_edge.field_score import READABLE, FieldScore
+from heme_edge.tally import EDGE, UNREADABLE_FIELD
+
+TURNS = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+
+
+@dataclass(frozen=True)
+class Nameable:
+    """What of a frame can be named: its parts in focus, the whole cells.
+
+    Attributes:
+        score: of the frame.
+        seen: bool ``[H, W]``, the field of view.
+        margin_px: a centre keeps so far from the border of the frame, or its radius where that
+            is larger.
+    """
+
+    score: FieldScore
+    seen: NDArray[np.bool_]
+    margin_px: float
+
+    @classmethod
+    def of(cls, image: Image, score: FieldScore, margin_px: float) -> Nameable:
+        """For a frame RGB uint8 ``[H, W, 3]``."""
+        return cls(score, field_of_view(image), margin_px)
+
+    def problem(self, x_px: float, y_px: float, radius_px: float) -> str:
+        """``edge``, ``unreadable-field``, or empty for a cell that can be named."""
+        height, width = self.seen.shape
+        margin = max(radius_px, self.margin_px) - 0.5
+        if min(x_px, y_px, width - 1 - x_px, height - 1 - y_px) < margin or self._cut(
+            x_px, y_px, radius_px
+        ):
+            return EDGE
+        return "" if self.score.at(x_px, y_px) == READABLE else UNREADABLE_FIELD
+
+    def _cut(self, x_px: float, y_px: float, radius_px: float) -> bool:
+        """Whether the border of a round field of view cuts a circle."""
+        height, width = self.seen.shape
+        xs = np.clip(np.rint(x_px + radius_px * np.cos(TURNS)), 0, width - 1).astype(int)
+        ys = np.clip(np.rint(y_px + radius_px * np.sin(TURNS)), 0, height - 1).astype(int)
+        return not bool(self.seen[ys, xs].all())
