@@ -1,32 +1,257 @@
-"""Places each frame of a moving stage on the slide."""
+"""Places each frame of a stage that is moved by hand on the slide."""
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
 from heme_edge.crops import Image
-from heme_edge.stage.placement import NEW, TRACKING, Join, Placement
+from heme_edge.stage.keyframes import Keyframe, SlideMap, StillPattern, keyframe
+from heme_edge.stage.phase import (
+    COARSE,
+    Offset,
+    View,
+    agrees_everywhere,
+    match,
+    match_coarsely,
+    overlap_share,
+    reduced,
+    reduction,
+    view_of,
+)
+from heme_edge.stage.placement import FOUND, LOST, NEW, TRACKING, Join, Placement
+
+TRACKED = 0.4
+"""Agreement from which a frame lies where it was expected."""
+LEAST_OVERLAP = 0.2
+"""A frame is placed by a keyframe of which it shows so much."""
+FOUND_COARSE, FOUND_FINE, FOUND_PART = 0.2, 0.5, 0.3
+"""Agreement, coarse, fine and of the parts, from which a place was found without a guess."""
+NEXT_KEYFRAME, NEXT_SOFT = 0.6, 0.45
+"""A frame that shows less of every keyframe becomes one; out of focus, only below the second."""
+ANCHORS, ANCHOR_OVERLAP = 3, 0.25
+"""A new keyframe is placed by so many around it, of which it shows so much."""
+TRIES = 3
+"""Keyframes tried for each frame that is lost, or whose patch is not joined to all others."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The frame before; ``at`` is None where it was not placed."""
+
+    view: View
+    at: Offset | None
+    captured_s: float | None
 
 
 class StageTracker:
     """Places frames on the slide, one after another.
 
+    A frame is placed by the keyframe of which it shows most, not by the frame before, so errors
+    do not add up while the stage stays near; coming back, the old keyframes are used again. A
+    jump starts a new patch, which is joined when it shows a place that is known.
+
     Args:
         um_per_px: scale of the frames.
+
+    Attributes:
+        corrections_um: how far each of the newer keyframes was moved to agree with those around.
     """
 
-    def __init__(self, um_per_px: float, *, angle_deg: float | None = None) -> None:
+    def __init__(self, um_per_px: float) -> None:
+        self.corrections_um: deque[float] = deque(maxlen=1000)
         self._um_per_px = um_per_px
-        self._started = False
+        self._shape: tuple[int, ...] = ()
+        self._patches = 0
+        self._begin((0, 0, 0), (0, 0))
 
     def place(
         self, image: Image, captured_s: float | None = None, sharp: bool = True
     ) -> tuple[Placement, tuple[Join, ...]]:
-        """Places the next frame.
+        """Places the next frame; about 3 ms for 1280x960 px.
 
         Args:
-            image: RGB uint8 ``[H, W, 3]``, all of one size.
-            captured_s: when it was captured, seconds.
-            sharp: whether it may become a keyframe.
+            image: RGB uint8 ``[H, W, 3]``. After a change of size nothing is known any more.
+            captured_s: when it was captured, seconds; by default frames are evenly spaced.
+            sharp: whether it is in focus. One that is not is placed too, but is a keyframe only
+                where there is no other.
+
+        Returns:
+            Its placement, and the patches that were found to join, in their order. The placement
+            is in what they have become.
         """
-        state = TRACKING if self._started else NEW
-        self._started = True
-        return Placement(0.0, 0.0, 0, 1.0, state, 0.0), ()
+        green = reduced(image)
+        if green.shape != self._shape:
+            self._begin(image.shape, green.shape)
+        view = view_of(green, self._still.pattern)
+        state, quality = self._locate(view, captured_s, sharp)
+        moving_um, joins = 0.0, ()
+        if state != LOST:
+            moving_um = self._moved_um(captured_s) if state == TRACKING else 0.0
+            joins = self._join(view) if sharp else ()
+            self._keep(view, green, sharp)
+        at = None if state == LOST else self._at
+        self._before = _Seen(view, at, captured_s)
+        x_um, y_um = (side * self._px_um for side in self._at)
+        return Placement(x_um, y_um, self._patch, quality, state, moving_um), joins
+
+    def _begin(self, size: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        """Forgets everything but how many patches there were."""
+        self._shape = shape
+        self._px_um = self._um_per_px * reduction(size[1])
+        self._map, self._still = SlideMap(), StillPattern()
+        self._to_try: deque[Keyframe] = deque()
+        self._before: _Seen | None = None
+        self._at: Offset = (0.0, 0.0)
+        self._speed: Offset = (0.0, 0.0)
+        self._patch = self._patches
+
+    def _locate(self, view: View, captured_s: float | None, sharp: bool) -> tuple[str, float]:
+        """State and quality of the frame; its patch and place are set."""
+        if self._before is None:
+            return self._begin_patch()
+        was_lost = self._before.at is None
+        quality = self._track(view, captured_s)
+        if quality is not None:
+            return (FOUND if was_lost else TRACKING), quality
+        if not was_lost:
+            self._to_try.clear()
+        found = self._find(view, self._map.from_near_to_far(self._patch, self._at))
+        if found is not None:
+            key, self._at, quality = found
+            self._patch = key.patch
+            self._to_try.clear()
+            return FOUND, quality
+        return self._begin_patch() if sharp and was_lost and self._follows(view) else (LOST, 0.0)
+
+    def _begin_patch(self) -> tuple[str, float]:
+        self._patch, self._at, self._speed = self._patches, (0.0, 0.0), (0.0, 0.0)
+        self._patches += 1
+        self._to_try.clear()
+        return NEW, 1.0
+
+    def _track(self, view: View, captured_s: float | None) -> float | None:
+        """Places the frame where it is expected, or as far from the frame before as it looks."""
+        quality = self._by_keyframe(view, self._expected(captured_s))
+        before = self._before
+        if quality is not None or before is None or before.at is None:
+            return quality
+        step = match_coarsely(before.view.coarse, view.coarse)
+        if step.agreement < FOUND_COARSE:
+            return None
+        return self._by_keyframe(view, _plus(before.at, step.offset, COARSE))
+
+    def _expected(self, captured_s: float | None) -> Offset:
+        before = self._before
+        if before is None or before.at is None:
+            return self._at
+        return _plus(before.at, self._speed, _elapsed(before.captured_s, captured_s))
+
+    def _by_keyframe(self, view: View, guess: Offset) -> float | None:
+        """Places the frame by the keyframe of which it should show most; its agreement."""
+        for _share, key in self._map.near(self._patch, guess, LEAST_OVERLAP)[:1]:
+            found = match(key.plane, view.plane, (guess[0] - key.x, guess[1] - key.y))
+            if found is not None and found.agreement >= TRACKED:
+                if overlap_share(found.offset, self._shape) >= LEAST_OVERLAP:
+                    self._at = _plus((key.x, key.y), found.offset)
+                    return found.agreement
+        return None
+
+    def _find(
+        self, view: View, keyframes: list[Keyframe]
+    ) -> tuple[Keyframe, Offset, float] | None:
+        """Looks for the frame, without a guess, in the next few keyframes.
+
+        Returns:
+            The keyframe that shows it, its place in that one's patch, and how well they agree.
+        """
+        self._to_try.extend([] if self._to_try else keyframes)
+        for _ in range(min(TRIES, len(self._to_try))):
+            key = self._to_try.popleft()
+            rough = match_coarsely(key.coarse, view.coarse)
+            if rough.agreement < FOUND_COARSE:
+                continue
+            plane = key.plane
+            found = match(plane, view.plane, _plus((0.0, 0.0), rough.offset, COARSE))
+            if found is None or found.agreement < FOUND_FINE:
+                continue
+            if overlap_share(found.offset, self._shape) >= LEAST_OVERLAP and agrees_everywhere(
+                plane, view.plane, found.offset, FOUND_PART
+            ):
+                return key, _plus((key.x, key.y), found.offset), found.agreement
+        return None
+
+    def _follows(self, view: View) -> bool:
+        """Whether the frame shows what the one before did, so that there is something to track."""
+        if self._before is None:
+            return False
+        step = match_coarsely(self._before.view.coarse, view.coarse)
+        guess = _plus((0.0, 0.0), step.offset, COARSE)
+        found = match(self._before.view.plane, view.plane, guess)
+        return found is not None and found.agreement >= FOUND_FINE
+
+    def _moved_um(self, captured_s: float | None) -> float:
+        """Distance from the frame before, which gives the speed for the next."""
+        before = self._before
+        if before is None or before.at is None:
+            return 0.0
+        step = self._at[0] - before.at[0], self._at[1] - before.at[1]
+        elapsed = _elapsed(before.captured_s, captured_s)
+        self._speed = step[0] / elapsed, step[1] / elapsed
+        return float(np.hypot(*step)) * self._px_um
+
+    def _join(self, view: View) -> tuple[Join, ...]:
+        """Joins the patch to another one, of which the frame shows a keyframe."""
+        others = self._map.elsewhere(self._patch)
+        found = self._find(view, others) if others else None
+        if found is None:
+            return ()
+        key, at, _agreement = found
+        shift = at[0] - self._at[0], at[1] - self._at[1]
+        patch, into = self._patch, key.patch
+        if into > patch:
+            patch, into, shift = into, patch, (-shift[0], -shift[1])
+        else:
+            self._at = at
+        self._map.join(patch, into, shift)
+        self._to_try.clear()
+        self._patch = into
+        return (Join(patch, into, shift[0] * self._px_um, shift[1] * self._px_um),)
+
+    def _keep(self, view: View, green: Image, sharp: bool) -> None:
+        """Makes the frame a keyframe where there is none that shows nearly the same."""
+        around = self._map.near(self._patch, self._at, ANCHOR_OVERLAP)
+        shown = max((share for share, key in around if key.sharp or not sharp), default=0.0)
+        if shown > (NEXT_KEYFRAME if sharp else NEXT_SOFT):
+            return
+        if sharp:
+            self._anchor(view, [key for _share, key in around])
+            self._still.add(green)
+        self._map.add(keyframe(view, self._at, self._patch, sharp))
+
+    def _anchor(self, view: View, around: list[Keyframe]) -> None:
+        """Places the frame where the keyframes around it have it in the mean."""
+        places = []
+        for key in around[:ANCHORS]:
+            guess = self._at[0] - key.x, self._at[1] - key.y
+            found = match(key.plane, view.plane, guess)
+            if found is not None and found.agreement >= FOUND_FINE:
+                places.append(_plus((key.x, key.y), found.offset))
+        if places:
+            x, y = (float(side) for side in np.mean(places, 0))
+            moved = np.hypot(x - self._at[0], y - self._at[1]) * self._px_um
+            self.corrections_um.append(float(moved))
+            self._at = x, y
+
+
+def _plus(at: Offset, step: Offset, times: float = 1.0) -> Offset:
+    return at[0] + times * step[0], at[1] + times * step[1]
+
+
+def _elapsed(before_s: float | None, now_s: float | None) -> float:
+    """Seconds between two frames, or 1 where their times are not known."""
+    if before_s is None or now_s is None or now_s <= before_s:
+        return 1.0
+    return now_s - before_s

@@ -1,0 +1,123 @@
+"""How well frames are placed on the slide over the tours of the simulated stage.
+
+    benchmarks/registration.py [--sim-crops DIR] [--seed N] [--tour N]...
+
+Every frame of a tour is placed, in order, as fast as it goes; blurred frames (sigma above 0.5 µm)
+are given as not sharp. Prints one JSON line for each tour. ``error_um`` is the distance from the
+true place, both in the camera's axes and from the first frame of a patch, after all joins;
+``lost`` are frames not placed, ``found`` those found again, ``false_joins`` joins that are off by
+more than 5 µm, ``unjoined`` patches left besides the first; ``ms`` is of placing alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from heme_edge.sim.stage import SimulatedStage
+    from heme_edge.stage import Join, Placement
+
+SHARP_UM = 0.5
+FALSE_JOIN_UM = 5.0
+Places = NDArray[np.float64]
+
+
+@click.command()
+@click.option("--sim-crops", type=click.Path(exists=True, path_type=Path))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--tour", "tours", type=int, multiple=True, help="[default: all]")
+def main(sim_crops: Path | None, seed: int, tours: tuple[int, ...]) -> None:
+    """Prints one line for each tour."""
+    from heme_edge.sim.stage import SimulatedStage
+    from heme_edge.sim.tours import TOUR_VIEW_PX, TOURS, tour_slide
+
+    slide = tour_slide(seed, sim_crops)
+    for number in tours or range(len(TOURS)):
+        tour = TOURS[number]
+        stage = SimulatedStage(seed=seed, smear=slide, view=TOUR_VIEW_PX, tour=tour)
+        click.echo(json.dumps({"tour": number, "name": tour.name, "seed": seed, **measure(stage)}))
+
+
+def measure(stage: SimulatedStage) -> dict[str, Any]:
+    """The figures of one tour."""
+    from heme_edge.sim.camera import axes
+    from heme_edge.stage import FOUND, LOST, Join, StageTracker
+
+    assert stage.um_per_px is not None
+    assert stage.path.frames is not None
+    tracker = StageTracker(stage.um_per_px)
+    placed: list[Placement] = []
+    joins: list[Join] = []
+    true, times = [], []
+    for frame in range(stage.path.frames):
+        pose, image = stage.pose(frame), stage.render(frame)
+        started = time.perf_counter()
+        placement, joined = tracker.place(image, frame / 30, pose.blur_um <= SHARP_UM)
+        times.append(1000 * (time.perf_counter() - started))
+        placed.append(placement)
+        joins += joined
+        true.append(axes(pose.angle_deg) @ (pose.x_um, pose.y_um))
+    states = [p.state for p in placed]
+    errors, offsets = place_errors(placed, joins, np.array(true))
+    return {
+        "frames": len(placed),
+        "error_um": percentiles(errors, (50, 95, 100)),
+        "lost": states.count(LOST),
+        "found": states.count(FOUND),
+        "joins": len(joins),
+        "false_joins": sum(false_join(join, offsets) for join in joins),
+        "unjoined": len({p.patch for p in placed} - {j.patch for j in joins}) - 1,
+        "correction_um_max": round(max(tracker.corrections_um, default=0.0), 3),
+        "ms": percentiles(np.array(times), (50, 95, 100)),
+    }
+
+
+def place_errors(
+    placed: list[Placement], joins: list[Join], true: Places
+) -> tuple[Places, dict[int, Places]]:
+    """Error of each placed frame in µm, and by patch what leads from its places to true ones."""
+    from heme_edge.stage import LOST
+
+    offsets: dict[int, Places] = {}
+    roots: dict[int, Places] = {}
+    errors = []
+    for place, at in zip(placed, true, strict=True):
+        here = np.array([place.x_um, place.y_um])
+        if place.state == LOST:
+            continue
+        offsets.setdefault(place.patch, at - here)
+        root, shift = joined(place.patch, joins)
+        roots.setdefault(root, at - here - shift)
+        errors.append(np.hypot(*(here + shift + roots[root] - at)))
+    return np.array(errors), offsets
+
+
+def joined(patch: int, joins: list[Join]) -> tuple[int, Places]:
+    """What a patch is in the end part of, and what leads there."""
+    shift = np.zeros(2)
+    for join in joins:
+        if join.patch == patch:
+            patch, shift = join.into, shift + (join.dx_um, join.dy_um)
+    return patch, shift
+
+
+def false_join(join: Join, offsets: dict[int, Places]) -> bool:
+    """Whether a join is wrong; each offset leads from a patch to the true places."""
+    off = offsets[join.patch] - offsets[join.into] - (join.dx_um, join.dy_um)
+    return bool(np.hypot(*off) > FALSE_JOIN_UM)
+
+
+def percentiles(values: Places, which: tuple[int, ...]) -> list[float]:
+    """Rounded percentiles."""
+    return [round(float(v), 3) for v in np.percentile(values, which)]
+
+
+if __name__ == "__main__":
+    main()
