@@ -1,7 +1,7 @@
 """The ledger by itself: each frame of a tour in turn, whatever time it takes.
 
-    python benchmarks/ledger_oracle.py --tours 0-9 --crops CROPS
-    python benchmarks/ledger_oracle.py --tours 0-9 --crops CROPS --detector --every 2
+    python -m benchmarks.ledger_oracle --tours 0-9 --crops CROPS
+    python -m benchmarks.ledger_oracle --tours 0-9 --crops CROPS --detector --every 2
 
 The first feeds it what is really there, on every frame in focus; the second what our own detector
 finds in the frames that live would search, and compares with the detector's recall in those fields.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ledger_score import Line, Row, View, cell_of, read_lines, score, sharp, well_inside
+from benchmarks.ledger_score import Line, Row, View, cell_of, read_lines, score, sharp, well_inside
 
 from heme_edge.crops import Image
 from heme_edge.detect import open_detector

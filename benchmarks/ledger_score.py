@@ -1,11 +1,12 @@
 """Is every cell in the ledger once? From the truth of the simulated stage and the lines of live.
 
     heme-edge live --camera sim --sim-tour 3 --sim-truth truth.jsonl --headless > live.jsonl
-    python benchmarks/ledger_score.py truth.jsonl live.jsonl
+    python -m benchmarks.ledger_score truth.jsonl live.jsonl
 
 Eligible is a cell that at least three frames show with its centre 12 µm inside and a blur of at
-most 0.5 µm. A row of the ledger is the cell of the truth that lies within 4 µm of where the row
-says that its view saw it. Prints one JSON line. `ledger_oracle.py` scores the ledger by itself.
+most 0.5 µm; its share is of the cells that any frame shows so far inside. A row of the ledger is
+the cell of the truth that lies within 4 µm of where the row says that its view saw it. Prints one
+JSON line. `benchmarks/ledger_oracle.py` scores the ledger by itself.
 """
 
 from __future__ import annotations
@@ -86,12 +87,12 @@ def score(frames: dict[int, Line], rows: Sequence[Row], view: View) -> dict[str,
     found = [cell_of(frames[row.frame], row.x_px, row.y_px, view.um_per_px) for row in rows]
     times = Counter(cell for cell in found if cell is not None)
     wanted = eligible(frames.values(), view)
-    shown = {cell["id"] for frame in frames.values() for cell in frame["cells"]}
+    inside = {cell["id"] for frame in frames.values() for cell in well_inside(frame, view)}
     count = max(1, len(wanted))
     return {
-        "cells_shown": len(shown),
+        "well_inside": len(inside),
         "eligible": len(wanted),
-        "eligible_share": round(len(wanted) / max(1, len(shown)), 4),
+        "eligible_share": round(len(wanted) / max(1, len(inside)), 4),
         "rows": len(rows),
         "once": round(sum(times[cell] == 1 for cell in wanted) / count, 4),
         "twice": round(sum(times[cell] > 1 for cell in wanted) / count, 4),
