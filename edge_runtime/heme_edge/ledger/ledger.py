@@ -199,16 +199,14 @@ class CellLedger:
         near = [
             e for e in near if _distance(e, spot) < SAME_SHARE * max(e.radius_um, spot.radius_um)
         ]
-        if not near:
-            return None
-        entry = min(near, key=lambda one: _distance(one, spot))
-        if spot.radius_um > HALF_CROP_UM and spot.radius_um > entry.radius_um and not spot.problem:
-            self._take(entry, spot)
-            entry.radius_um = spot.radius_um
-        return entry
+        return min(near, key=lambda entry: _distance(entry, spot), default=None)
 
     def _absorb(self, wide: Entry) -> list[Merged]:
-        """What lies inside an object wider than a crop is part of it."""
+        """What lies inside an object wider than a crop is part of it.
+
+        An entry is as wide as the mean of its sightings, so one frame in which neighbours were
+        taken for one object does not join them.
+        """
         places = self._places[wide.patch]
         inside = places.covering(wide.x_um, wide.y_um, SAME_SHARE * wide.radius_um)
         return [
