@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,8 +14,11 @@ from heme_edge.stage.phase import Offset, Plane, View
 
 MOST = 400
 """Keyframes kept; with views of 320x240 px about 40 MB."""
-STILL_FROM, STILL_OF = 5, 15
-"""What stands still on the sensor is the median of the last so many keyframes."""
+STILL_FROM, STILL_OF, STILL_LEVEL = 8, 15, 0.75
+"""What stands still on the sensor is this quantile of the last so many keyframes: bright enough
+that no cells are in it, however dense the marrow."""
+STILL_BLUR_PX = 2.0
+"""Blur of it, px of the plane: its grain would be the one thing that blurred views share."""
 GREY_STEP = 2
 """Grey levels of a view for one of a keyframe, which has eight bits."""
 
@@ -148,5 +152,6 @@ class StillPattern:
         """Takes in a reduced frame that shows another place than the ones before."""
         self._greens = [*self._greens[1 - STILL_OF :], green]
         if len(self._greens) >= STILL_FROM:
-            middle = len(self._greens) // 2
-            self.pattern = np.partition(np.stack(self._greens), middle, axis=0)[middle]
+            level = int(len(self._greens) * STILL_LEVEL)
+            bright = np.partition(np.stack(self._greens), level, axis=0)[level]
+            self.pattern = np.asarray(cv2.GaussianBlur(bright, (0, 0), STILL_BLUR_PX), np.uint8)

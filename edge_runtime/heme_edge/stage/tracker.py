@@ -25,6 +25,8 @@ from heme_edge.stage.placement import FOUND, LOST, NEW, TRACKING, Join, Placemen
 
 TRACKED = 0.4
 """Agreement from which a frame lies where it was expected."""
+NEAREST = 2
+"""Keyframes tried where the frame is expected."""
 LEAST_OVERLAP = 0.2
 """A frame is placed by a keyframe of which it shows so much."""
 FOUND_COARSE, FOUND_FINE, FOUND_PART = 0.2, 0.5, 0.3
@@ -150,8 +152,8 @@ class StageTracker:
         return _plus(before.at, self._speed, _elapsed(before.captured_s, captured_s))
 
     def _by_keyframe(self, view: View, guess: Offset) -> float | None:
-        """Places the frame by the keyframe of which it should show most; its agreement."""
-        for _share, key in self._map.near(self._patch, guess, LEAST_OVERLAP)[:1]:
+        """Places the frame by one of the keyframes it should show most of; their agreement."""
+        for _share, key in self._map.near(self._patch, guess, LEAST_OVERLAP)[:NEAREST]:
             found = match(key.plane, view.plane, (guess[0] - key.x, guess[1] - key.y))
             if found is not None and found.agreement >= TRACKED:
                 if overlap_share(found.offset, self._shape) >= LEAST_OVERLAP:
