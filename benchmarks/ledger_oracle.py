@@ -38,11 +38,18 @@ Finds = Callable[[Image, Line], list[DetectedCell]]
 
 
 @dataclass
-class Recall:
-    """Cells that a detector was shown well inside of fields, and those that it found."""
+class PerField:
+    """What a detector does in single fields.
+
+    Attributes:
+        shown, found: cells well inside, and those of them that it found.
+        cells, alarms: its cells well inside, and those of them that are none.
+    """
 
     shown: int = 0
     found: int = 0
+    cells: int = 0
+    alarms: int = 0
 
     def add(self, frame: Line, cells: list[DetectedCell], view: View) -> None:
         """One field."""
@@ -50,6 +57,10 @@ class Recall:
         inside = {cell["id"] for cell in well_inside(frame, view)}
         self.shown += len(inside)
         self.found += len(inside & hit)
+        own: Line = {"cells": [{"x_px": c.x_px, "y_px": c.y_px} for c in cells]}
+        for cell in well_inside(own, view):
+            self.cells += 1
+            self.alarms += cell_of(frame, cell["x_px"], cell["y_px"], view.um_per_px) is None
 
 
 @dataclass
@@ -101,7 +112,7 @@ def run_tour(
 ) -> dict[str, Any]:
     """Feeds a ledger the frames of a tour, and scores it."""
     book, tracker, view = Book(), StageTracker(UM_PER_PX), View(*TOUR_VIEW_PX, UM_PER_PX)
-    recall, searched = Recall(), 0
+    fields, searched = PerField(), 0
     for number in sorted(truth):
         image = stage.render(number)
         placement = _truly(stage, number)
@@ -113,7 +124,7 @@ def run_tour(
         wanted = not asked.detector or (number % asked.every == 0 and book.ledger.wants(window))
         if wanted and sharp(truth[number]) and placement.state != LOST:
             cells = finds(image, truth[number])
-            recall.add(truth[number], cells, view)
+            fields.add(truth[number], cells, view)
             book.see(number, window, cells)
             searched += 1
     book.count(book.ledger.finish())
@@ -121,7 +132,8 @@ def run_tour(
     return scored | {
         "frames": len(truth),
         "searched": searched,
-        "recall_per_field": round(recall.found / max(1, recall.shown), 4),
+        "recall_per_field": round(fields.found / max(1, fields.shown), 4),
+        "no_cell_per_field": round(fields.alarms / max(1, fields.cells), 4),
         "duplicates_refused": book.ledger.duplicates_refused,
     }
 

@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.ledger.matching import Spot
+from heme_edge.ledger.window import HALF_CROP_UM
 
 STEADY = 8
 """The place of an entry is the mean of about so many sightings, so that it follows a slow drift."""
+
+PIECE_SHARE = 0.6
+"""What is smaller than this share of an object wider than a crop is a piece of it."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,11 @@ class Entry(Spot):
     def place_after(self, spot: Spot) -> tuple[float, float]:
         """Takes in a sighting; returns where the cell lies then.
 
-        A cell that was seen whole is not moved by one that is cut, whose centre is a part's.
+        A cell that was seen whole is not moved by what shows a part of it: one that the border
+        cuts, or a piece of an object wider than a crop.
         """
-        if spot.problem and not self.problem:
+        piece = self.radius_um > HALF_CROP_UM and spot.radius_um < PIECE_SHARE * self.radius_um
+        if not self.problem and (spot.problem or piece):
             return self.x_um, self.y_um
         first = bool(self.problem)
         self.problem = spot.problem

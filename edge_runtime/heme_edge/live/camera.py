@@ -15,6 +15,7 @@ from heme_edge.cli_support import note
 from heme_edge.frames import is_simulated, open_source
 from heme_edge.frames.base import FrameSource
 from heme_edge.frames.reopen import Reopened
+from heme_edge.frames.stream import without_password
 from heme_edge.ledger import MOVING, SEPARATE, CellLedger
 from heme_edge.live.analyser import BATCH, Analyser
 from heme_edge.live.request import Request, numbered
@@ -82,6 +83,7 @@ def open_camera(
         HemeError: there is no such source, or its scale cannot be told.
     """
     optics = open_optics(request.optics, bundle, note)
+    note(f"Opening {without_password(request.cameras[number])}.")
     source = aside(lambda: _open(number, request))
     try:
         frames = FirstFrames(source)
