@@ -178,7 +178,7 @@ def _judge(
 ) -> tuple[NDArray[np.int64], list[float]]:
     """Verdict of each region (-1: hardly in view), and the blur of those that are not empty."""
     verdicts = np.full(shape, -1, np.int64)
-    steep, softer = (_steepness(green, sigma) for sigma in (INNER_PX, OUTER_PX))
+    steep, softer = (steepness(green, sigma) for sigma in (INNER_PX, OUTER_PX))
     steep[~view] = 0.0
     heaps = None if thick is None else _shares(thick, shape)
     blurs: list[float] = []
@@ -187,12 +187,12 @@ def _judge(
         if np.count_nonzero(inside) < LEAST_IN_VIEW * inside.size:
             continue
         levels = np.bincount(green[window][inside], minlength=256) / np.count_nonzero(inside)
-        if _contrast(levels) < MIN_CONTRAST:
+        if contrast(levels) < MIN_CONTRAST:
             verdicts[place] = VERDICTS.index(EMPTY)
             continue
-        blur = _blur_um(steep[window], softer[window])
+        blur = edge_blur_um(steep[window], softer[window])
         blurs.append(blur)
-        heap = _is_heap(levels, glass) or (heaps is not None and heaps[place] >= THICK_SHARE)
+        heap = is_heap(levels, glass) or (heaps is not None and heaps[place] >= THICK_SHARE)
         verdict = TOO_THICK if heap else OUT_OF_FOCUS if blur > MAX_BLUR_UM else READABLE
         verdicts[place] = VERDICTS.index(verdict)
     return verdicts, blurs
@@ -211,19 +211,20 @@ def _windows(
             )
 
 
-def _contrast(levels: NDArray[np.float64]) -> int:
+def contrast(levels: NDArray[np.float64]) -> int:
     """Spread of green between 0.2 and 99.8 %, from the shares of its 256 levels."""
     low, high = np.searchsorted(np.cumsum(levels), (0.002, 0.998))
     return int(high - low)
 
 
-def _is_heap(levels: NDArray[np.float64], glass: float) -> bool:
+def is_heap(levels: NDArray[np.float64], glass: float) -> bool:
+    """Whether cells lie upon each other, from the shares of green's 256 levels and bare glass."""
     density = -np.log10(np.maximum(np.arange(256), 4.0) / glass)
     bare = float(levels[density < NO_GLASS].sum())
     return bare < 0.1 and float(levels @ density) > HEAP_DENSITY
 
 
-def _steepness(green: NDArray[np.uint8], sigma_px: float) -> NDArray[np.float32]:
+def steepness(green: NDArray[np.uint8], sigma_px: float) -> NDArray[np.float32]:
     """Gradient magnitude after a blur."""
     import cv2
 
@@ -232,8 +233,10 @@ def _steepness(green: NDArray[np.uint8], sigma_px: float) -> NDArray[np.float32]
     return np.asarray(steep, np.float32)
 
 
-def _blur_um(steep: NDArray[np.float32], softer: NDArray[np.float32]) -> float:
+def edge_blur_um(steep: NDArray[np.float32], softer: NDArray[np.float32]) -> float:
     """Blur that the sharper edges of a region have, as the sigma of a Gaussian in µm.
+
+    Both at 0.5 µm/px: `steepness` after a blur of ``INNER_PX`` and of ``OUTER_PX``.
 
     The peak gradient of a step blurred by b and then by s is proportional to 1/sqrt(b² + s²),
     so the ratio r of two such peaks gives b² = (s₂² - r² s₁²) / (r² - 1).

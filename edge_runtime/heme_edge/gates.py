@@ -1,0 +1,203 @@
+"""Why a live frame is not used: a word from a fixed list, and a value for the focus bar.
+
+Cheap enough for every frame (about 1 ms for 1280x960 px). What can be read where in a field is
+`heme_edge.field_score`'s to say, of the frames that are used.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heme_edge.field_score import (
+    BLACK,
+    EMPTY,
+    INNER_PX,
+    MAX_BLUR_UM,
+    MIN_BRIGHT,
+    MIN_CONTRAST,
+    OUT_OF_FOCUS,
+    OUTER_PX,
+    SATURATED,
+    SATURATED_BRIGHT,
+    TOO_THICK,
+    contrast,
+    edge_blur_um,
+    is_heap,
+    steepness,
+)
+from heme_edge.stage.placement import LOST, Placement
+
+if TYPE_CHECKING:
+    from heme_edge.crops import Image
+    from heme_edge.detect.field_of_view import Mask
+
+MOVING, NOT_PLACED = "moving", "not-placed"
+REASONS = (BLACK, SATURATED, EMPTY, TOO_THICK, MOVING, OUT_OF_FOCUS, NOT_PLACED)
+"""Every reason there is, in the order in which they are asked; a used frame has none ("")."""
+
+ALLOWED_UM = 0.55
+"""Blur (sigma) that a frame may have beyond that of the sharpest in this scene."""
+SMEAR_UM = 0.6
+"""A frame is smeared where its edges are blurred by so much more across than along one way: by a
+move of 2 µm while the shutter was open."""
+WEAK, STRAIGHT = 0.2, 0.92
+"""An edge is looked at from this share of the steepest; it runs one way within about 23°."""
+MOVING_UM = 0.5
+"""The stage moves when it is so far from where it was in the frame before."""
+SCENE = 600
+"""Frames by which the sharpest is known."""
+BEST_PERCENTILE = 5
+"""The sharpest is this percentile of them: a single frame says little."""
+LOOK_PX = 60_000
+"""Light is judged on about so many px of a frame."""
+VIEW_EVERY = 30
+"""Frames after which the round field of an eyepiece is looked for again."""
+TILE_UM, TILES, LEAST_TILE_PX = 60.0, 3, 24
+"""Focus is judged on so many squares, those of the frame with most contrast."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a frame shows by itself.
+
+    Attributes:
+        reason: why it is not used, of ``REASONS``; empty where it is.
+        focus: 1 as sharp as the sharpest of this scene, 0.5 where it is not used any more,
+            towards 0 without an end; 0 where there is nothing to judge it by.
+        blur_um: sigma of the blur; NaN where there is nothing to judge it by.
+        smear_um: how much more it is in one direction.
+    """
+
+    reason: str
+    focus: float
+    blur_um: float = float("nan")
+    smear_um: float = 0.0
+
+    @property
+    def sharp(self) -> bool:
+        """Whether cells can be named from it."""
+        return not self.reason
+
+
+class Gates:
+    """Judges the frames of one camera, in their order.
+
+    Args:
+        um_per_px: scale of the frames.
+    """
+
+    def __init__(self, um_per_px: float) -> None:
+        self._um_per_px = um_per_px
+        self._blurs: deque[float] = deque(maxlen=SCENE)
+        self._view: Mask | None = None
+        self._looks = 0
+
+    def look(self, image: Image) -> Look:
+        """Judges light, thickness and focus of a frame, RGB uint8 ``[H, W, 3]``."""
+        step = max(1, round((image.shape[0] * image.shape[1] / LOOK_PX) ** 0.5))
+        small = image[::step, ::step]
+        green, view = np.ascontiguousarray(small[..., 1]), self._field_of_view(small)
+        reason = _light(green[view])
+        if reason and reason != TOO_THICK:
+            return Look(reason, 0.0)
+        tiles = _tiles(image[..., 1], green, view, round(TILE_UM / self._um_per_px), step)
+        if not tiles:
+            return Look(reason, 0.0)
+        blur_um, smear_um = _blurs(tiles, self._um_per_px)
+        focus, sharp = self._compare(blur_um)
+        if not reason and not (sharp and smear_um < SMEAR_UM):
+            reason = OUT_OF_FOCUS if smear_um < SMEAR_UM else MOVING
+        return Look(reason, focus, blur_um, smear_um)
+
+    def reason(self, look: Look, placement: Placement) -> str:
+        """Why the frame is not used, with what its place tells; empty where it is used."""
+        moved = placement.state == LOST or placement.moving_um >= MOVING_UM
+        if look.reason == MOVING and not moved:
+            return OUT_OF_FOCUS
+        return look.reason or (NOT_PLACED if placement.state == LOST else "")
+
+    def _field_of_view(self, small: Image) -> Mask:
+        from heme_edge.detect.field_of_view import field_of_view
+
+        stale = self._view is None or self._view.shape != small.shape[:2]
+        if self._view is None or stale or self._looks % VIEW_EVERY == 0:
+            self._view = field_of_view(small)
+        self._looks += 1
+        return self._view
+
+    def _compare(self, blur_um: float) -> tuple[float, bool]:
+        """Focus, and whether the frame is sharp: Gaussian blurs add as their squares do."""
+        self._blurs.append(blur_um)
+        best = min(float(np.percentile(self._blurs, BEST_PERCENTILE)), MAX_BLUR_UM)
+        beyond = max(0.0, blur_um**2 - best**2) / ALLOWED_UM**2
+        return 1 / (1 + beyond), beyond <= 1 and blur_um <= max(MAX_BLUR_UM, best)
+
+
+def _light(green: NDArray[np.uint8]) -> str:
+    """``black``, ``saturated``, ``empty``, ``too-thick`` or nothing, of what is in view."""
+    levels = np.bincount(green, minlength=256) / max(1, green.size)
+    bright, glass = np.searchsorted(np.cumsum(levels), (0.95, 0.97))
+    if bright < MIN_BRIGHT:
+        return BLACK
+    if contrast(levels) < MIN_CONTRAST:
+        return SATURATED if glass >= SATURATED_BRIGHT else EMPTY
+    return TOO_THICK if is_heap(levels, float(glass)) else ""
+
+
+def _tiles(
+    green: NDArray[np.uint8], small: NDArray[np.uint8], view: Mask, side: int, step: int
+) -> list[NDArray[np.uint8]]:
+    """The squares of most contrast that are wholly in view."""
+    import cv2
+
+    side = min(side, *green.shape)
+    if side < LEAST_TILE_PX:
+        return []
+    corners = [
+        (y, x)
+        for y in range(0, green.shape[0] - side + 1, side)
+        for x in range(0, green.shape[1] - side + 1, side)
+    ]
+    windows = [tuple(slice(v // step, (v + side) // step) for v in at) for at in corners]
+    spread = [float(cv2.meanStdDev(small[w])[1][0, 0]) if view[w].all() else 0.0 for w in windows]
+    order = np.argsort(spread)[::-1][:TILES]
+    return [
+        green[corners[k][0] : corners[k][0] + side, corners[k][1] : corners[k][1] + side]
+        for k in order
+        if spread[k] > 0
+    ]
+
+
+def _blurs(tiles: list[NDArray[np.uint8]], um_per_px: float) -> tuple[float, float]:
+    """Blur of all edges, and how much more the edges across one direction have, sigma in µm."""
+    parts = [_edges(tile, um_per_px) for tile in tiles]
+    x, y, softer = (np.concatenate([part[k].ravel() for part in parts]) for k in range(3))
+    square = x * x + y * y
+    edges = square >= WEAK**2 * square.max()
+    x, y, softer, steep = x[edges], y[edges], softer[edges], np.sqrt(square[edges])
+    slants = abs(x + y) / np.sqrt(2), abs(x - y) / np.sqrt(2)
+    along = [part > STRAIGHT * steep for part in (abs(x), abs(y), *slants)]
+    blurs = [edge_blur_um(steep[way], softer[way]) if way.any() else 0.0 for way in along]
+    smear = max(abs(blurs[0] ** 2 - blurs[1] ** 2), abs(blurs[2] ** 2 - blurs[3] ** 2))
+    return edge_blur_um(steep, softer), smear**0.5
+
+
+def _edges(
+    tile: NDArray[np.uint8], um_per_px: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Slope in x and in y after the smaller blur, steepness after the larger, at 0.5 µm/px."""
+    import cv2
+
+    from heme_edge.detect.classical import WORKING_UM_PER_PX
+
+    scale = um_per_px / WORKING_UM_PER_PX
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(tile, None, fx=scale, fy=scale, interpolation=how), np.uint8)
+    soft = cv2.GaussianBlur(small.astype(np.float32), (0, 0), INNER_PX)
+    x, y = (cv2.Sobel(soft, cv2.CV_32F, *way) for way in ((1, 0), (0, 1)))
+    return np.asarray(x, np.float32), np.asarray(y, np.float32), steepness(small, OUTER_PX)
