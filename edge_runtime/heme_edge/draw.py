@@ -26,7 +26,7 @@ COUNTED, NEW, UNSURE, LEFT_OUT = "counted", "new", "uncertain", "left-out"
 """States of a cell: in the differential; not settled yet; known, but not which; not counted."""
 NEW_COLOUR, UNSURE_COLOUR, LEFT_OUT_COLOUR = (20, 20, 20), (200, 30, 90), (110, 110, 110)
 DASHES = 12
-FONT_SCALE, BANNER_PX = 0.5, 26
+FONT_SCALE, BANNER_PX, BAR_PX = 0.5, 26, (100, 10)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,11 @@ class ShownCell:
 
 
 def annotate(
-    image: Image, cells: Sequence[ShownCell], notes: str = "", losses: Sequence[str] = ()
+    image: Image,
+    cells: Sequence[ShownCell],
+    notes: str = "",
+    losses: Sequence[str] = (),
+    focus: float | None = None,
 ) -> Image:
     """A copy of a field with its cells drawn and a banner added below.
 
@@ -58,6 +62,7 @@ def annotate(
             counted is thin and grey.
         notes: said in the banner before the research-use notice, ASCII.
         losses: the bundle's accepted losses, told in short in a second banner.
+        focus: 0..1, shown as a bar at the top right; None shows none.
 
     Returns:
         RGB uint8 ``[H + 26, W, 3]``; ``[H + 52, W, 3]`` where there are losses.
@@ -65,6 +70,8 @@ def annotate(
     canvas = image.copy()
     for cell in cells:
         _draw_cell(canvas, cell)
+    if focus is not None:
+        _focus_bar(canvas, focus)
     lines = [f"{notes}  {RESEARCH_USE_ONLY}".strip(), losses_in_short(losses)]
     return np.concatenate([canvas, *(_banner(image.shape[1], line) for line in lines if line)])
 
@@ -95,6 +102,19 @@ def _colour(cell: ShownCell) -> tuple[int, int, int]:
     if cell.state == COUNTED and cell.name is not None:
         return LINEAGE_COLOURS[cell_class(cell.name.code).lineage]
     return {NEW: NEW_COLOUR, UNSURE: UNSURE_COLOUR}.get(cell.state, LEFT_OUT_COLOUR)
+
+
+def _focus_bar(canvas: Image, focus: float) -> None:
+    """Full for the sharpest of this scene; red where the frame is not used for it."""
+    import cv2
+
+    right, top, height = canvas.shape[1] - BAR_PX[0] - 12, 12, BAR_PX[1]
+    colour = (0, 130, 95) if focus >= 0.5 else (200, 40, 40)
+    end = right + max(1, round(BAR_PX[0] * focus))
+    cv2.rectangle(canvas, (right, top), (right + BAR_PX[0], top + height), (255, 255, 255), -1)
+    cv2.rectangle(canvas, (right, top), (end, top + height), colour, -1)
+    cv2.rectangle(canvas, (right, top), (right + BAR_PX[0], top + height), (30, 30, 30), 1)
+    _text(canvas, "focus", (right - 50, top + height), (30, 30, 30))
 
 
 def _banner(width: int, line: str) -> Image:

@@ -13,14 +13,15 @@ from heme_edge.draw import COUNTED, LEFT_OUT, NEW, UNSURE, ShownCell
 from heme_edge.field_score import score_field
 from heme_edge.ledger import SEPARATE, CellLedger, Entry, Merged, View, Window
 from heme_edge.ledger.window import HALF_CROP_UM
-from heme_edge.live.slots import NOT_PLACED, Placed
+from heme_edge.live.slots import Placed
 from heme_edge.live.whole import Nameable
 from heme_edge.naming import Namer, best_two
 from heme_edge.results import CellName, DetectedCell
+from heme_edge.stage import LOST
 from heme_edge.tally import UNCERTAIN, Tally, reason_not_counted
 
 NOTHING_NEW = "nothing-new"
-BATCH = 48
+BATCH = 32
 """Crops that are named of one frame of a live source; the rest has its turn in the next."""
 
 
@@ -175,7 +176,7 @@ class Analyser:
             self.tally.take_back(cell.name.code, cell.reason)
 
     def _shown(self, placed: Placed) -> list[ShownCell]:
-        if placed.not_used == NOT_PLACED:
+        if placed.window.placement.state == LOST:
             return []
         return [self._show(entry, placed.window) for entry in self.ledger.in_view(placed.window)]
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from heme_edge.errors import HemeError, SourceError
 from heme_edge.frames.base import Frame, FrameSource
 from heme_edge.live.placing import Placer
-from heme_edge.live.slots import NOT_PLACED, Placed, Slots
+from heme_edge.live.slots import Placed, Slots
 from heme_edge.optics.first import FirstFrames
 from heme_edge.optics.session import SessionScale
 from heme_edge.optics.use import Optics
-from heme_edge.stage import LOST
 
 
 class Reader:
@@ -60,6 +59,4 @@ class Reader:
     def _placed(self, frame: Frame) -> Placed:
         if self._optics is not None:
             frame = replace(frame, image=self._optics.correct(frame.image))
-        window, joins = self._placer.place(frame)
-        not_used = NOT_PLACED if window.placement.state == LOST else ""
-        return Placed(frame, window, joins, not_used)
+        return self._placer.place(frame)

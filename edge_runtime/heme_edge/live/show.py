@@ -74,6 +74,7 @@ class JsonLines:
                 for cell in analysed.cells
             ],
             "field": analysed.field,
+            "focus": round(analysed.placed.focus, 3),
         }
         if analysed.not_used:
             line["not_used"] = analysed.not_used
@@ -169,5 +170,6 @@ class Pictures:
 
         simulated = "SIMULATED SMEAR." if is_simulated(camera.source) else ""
         notes = f"{simulated} {camera.scale.words}.".replace("µ", "u")
-        image = annotate(analysed.placed.frame.image, analysed.cells, notes, self._losses)
+        placed = analysed.placed
+        image = annotate(placed.frame.image, analysed.cells, notes, self._losses, placed.focus)
         return cv2.imencode(path.suffix.lower(), image[..., ::-1])[1].tobytes()

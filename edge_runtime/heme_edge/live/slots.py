@@ -11,9 +11,6 @@ from heme_edge.frames.base import Frame
 from heme_edge.ledger import Window
 from heme_edge.stage import Join
 
-NOT_PLACED = "lost"
-"""Why a frame is not used whose place nobody knows."""
-
 
 @dataclass(frozen=True)
 class Placed:
@@ -29,7 +26,7 @@ class Placed:
 
     frame: Frame
     window: Window
-    joins: tuple[Join, ...]
+    joins: tuple[Join, ...] = ()
     not_used: str = ""
     focus: float = 1.0
 
