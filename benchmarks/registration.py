@@ -48,7 +48,7 @@ def main(sim_crops: Path | None, seed: int, tours: tuple[int, ...]) -> None:
 def measure(stage: SimulatedStage) -> dict[str, Any]:
     """The figures of one tour."""
     from heme_edge.sim.camera import axes
-    from heme_edge.stage import FOUND, LOST, Join, StageTracker
+    from heme_edge.stage import FOUND, LOST, StageTracker
 
     assert stage.um_per_px is not None
     assert stage.path.frames is not None
@@ -104,7 +104,7 @@ def joined(patch: int, joins: list[Join]) -> tuple[int, Places]:
     shift = np.zeros(2)
     for join in joins:
         if join.patch == patch:
-            patch, shift = join.into, shift + (join.dx_um, join.dy_um)
+            patch, shift = join.into, shift + np.array([join.dx_um, join.dy_um])
     return patch, shift
 
 

@@ -128,7 +128,7 @@ def score_field(
     shape = _grid(small)
     if np.percentile(green[::2, ::2], 95) < MIN_BRIGHT:
         return _whole(BLACK, shape, size)
-    view = _inner(field_of_view(small))
+    view = inner_part(field_of_view(small))
     glass = max(float(np.percentile(green[view], 97)), glass or 1.0)
     verdicts, blurs = _judge(green, view, glass, shape, thick)
     in_view = verdicts >= 0
@@ -160,7 +160,7 @@ def _whole(verdict: str, shape: tuple[int, int], size: tuple[int, int]) -> Field
     return FieldScore(verdict, regions, size, 0.0, 0.0, float("nan"))
 
 
-def _inner(view: Mask) -> Mask:
+def inner_part(view: Mask) -> Mask:
     """The field of view without its rim, whose edge is no cell's."""
     import cv2
 

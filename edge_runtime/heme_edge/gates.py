@@ -27,6 +27,7 @@ from heme_edge.field_score import (
     TOO_THICK,
     contrast,
     edge_blur_um,
+    inner_part,
     is_heap,
     steepness,
 )
@@ -40,24 +41,24 @@ MOVING, NOT_PLACED = "moving", "not-placed"
 REASONS = (BLACK, SATURATED, EMPTY, TOO_THICK, MOVING, OUT_OF_FOCUS, NOT_PLACED)
 """Every reason there is, in the order in which they are asked; a used frame has none ("")."""
 
-ALLOWED_UM = 0.55
+ALLOWED_UM = 0.6
 """Blur (sigma) that a frame may have beyond that of the sharpest in this scene."""
-SMEAR_UM = 0.6
+SMEAR_UM, SMEAR_SHARE = 0.6, 0.5
 """A frame is smeared where its edges are blurred by so much more across than along one way: by a
-move of 2 µm while the shutter was open."""
+move of 2 µm while the shutter was open; and by this share of its blur, which chance can make."""
 WEAK, STRAIGHT = 0.2, 0.92
 """An edge is looked at from this share of the steepest; it runs one way within about 23°."""
 MOVING_UM = 0.5
 """The stage moves when it is so far from where it was in the frame before."""
 SCENE = 600
 """Frames by which the sharpest is known."""
-BEST_PERCENTILE = 5
+BEST_PERCENTILE = 20
 """The sharpest is this percentile of them: a single frame says little."""
 LOOK_PX = 60_000
 """Light is judged on about so many px of a frame."""
 VIEW_EVERY = 30
 """Frames after which the round field of an eyepiece is looked for again."""
-TILE_UM, TILES, LEAST_TILE_PX = 60.0, 3, 24
+TILE_UM, TILES, LEAST_TILE_PX = 60.0, 2, 24
 """Focus is judged on so many squares, those of the frame with most contrast."""
 
 
@@ -110,8 +111,9 @@ class Gates:
             return Look(reason, 0.0)
         blur_um, smear_um = _blurs(tiles, self._um_per_px)
         focus, sharp = self._compare(blur_um)
-        if not reason and not (sharp and smear_um < SMEAR_UM):
-            reason = OUT_OF_FOCUS if smear_um < SMEAR_UM else MOVING
+        smeared = smear_um >= max(SMEAR_UM, SMEAR_SHARE * blur_um)
+        if not reason and (smeared or not sharp):
+            reason = MOVING if smeared else OUT_OF_FOCUS
         return Look(reason, focus, blur_um, smear_um)
 
     def reason(self, look: Look, placement: Placement) -> str:
@@ -126,7 +128,7 @@ class Gates:
 
         stale = self._view is None or self._view.shape != small.shape[:2]
         if self._view is None or stale or self._looks % VIEW_EVERY == 0:
-            self._view = field_of_view(small)
+            self._view = inner_part(field_of_view(small))
         self._looks += 1
         return self._view
 
@@ -178,10 +180,11 @@ def _blurs(tiles: list[NDArray[np.uint8]], um_per_px: float) -> tuple[float, flo
     parts = [_edges(tile, um_per_px) for tile in tiles]
     x, y, softer = (np.concatenate([part[k].ravel() for part in parts]) for k in range(3))
     square = x * x + y * y
-    edges = square >= WEAK**2 * square.max()
+    edges = np.flatnonzero(square >= np.float32(WEAK**2) * square.max())
     x, y, softer, steep = x[edges], y[edges], softer[edges], np.sqrt(square[edges])
-    slants = abs(x + y) / np.sqrt(2), abs(x - y) / np.sqrt(2)
-    along = [part > STRAIGHT * steep for part in (abs(x), abs(y), *slants)]
+    half = np.float32(0.5**0.5)
+    slants = abs(x + y) * half, abs(x - y) * half
+    along = [part > np.float32(STRAIGHT) * steep for part in (abs(x), abs(y), *slants)]
     blurs = [edge_blur_um(steep[way], softer[way]) if way.any() else 0.0 for way in along]
     smear = max(abs(blurs[0] ** 2 - blurs[1] ** 2), abs(blurs[2] ** 2 - blurs[3] ** 2))
     return edge_blur_um(steep, softer), smear**0.5

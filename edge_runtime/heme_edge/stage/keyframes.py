@@ -78,9 +78,7 @@ class SlideMap:
         """In the order in which they were added."""
         return iter(self._keyframes)
 
-    def near(
-        self, patch: int, at: Offset, least: float = 0.0
-    ) -> list[tuple[float, Keyframe]]:
+    def near(self, patch: int, at: Offset, least: float = 0.0) -> list[tuple[float, Keyframe]]:
         """Keyframes of a patch that a view at a place overlaps by more than a share, most first."""
         if not self._keyframes:
             return []
@@ -101,9 +99,8 @@ class SlideMap:
     def add(self, new: Keyframe) -> None:
         """Adds one; those out of focus that it shows as well go, and so does one too many."""
         if new.sharp:
-            shares = self._shares(new.patch, (new.x, new.y)) if self._keyframes else []
-            pairs = zip(self._keyframes, shares, strict=True)
-            self._keyframes = [k for k, share in pairs if k.sharp or share < 0.5]
+            shown = {id(k) for share, k in self.near(new.patch, (new.x, new.y), 0.5)}
+            self._keyframes = [k for k in self._keyframes if k.sharp or id(k) not in shown]
         self._keyframes.append(new)
         self._index()
         if len(self._keyframes) > self._most:

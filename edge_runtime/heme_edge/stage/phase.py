@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -28,6 +29,12 @@ COARSE = 4
 """From a view to its coarse one."""
 AGAIN_PX = 3.0
 """A guess that was off by more is bettered once more, on the right overlap."""
+DOUBTED = 0.4
+"""A peak that explains less is not believed without looking further."""
+STEPS, STEP_PX = 6, 2.0
+"""Steps along the slopes, and how long one may be."""
+FLAT = 6.0
+"""Deviation in grey levels below which a plane shows noise and remains of dirt, not cells."""
 LEAST_SIDE_PX = 24
 """An overlap narrower than this tells nothing."""
 PARTS = 3
@@ -77,10 +84,10 @@ def reduced(image: Image) -> Image:
     factor = reduction(width)
     whole = image[: height // factor * factor, : width // factor * factor]
     small = _halved(whole) if factor > 1 else whole
-    green = cv2.extractChannel(small, 1)
+    green = np.ascontiguousarray(small[..., 1])
     for _ in range(factor.bit_length() - 2):
         green = _halved(green)
-    return np.asarray(green, np.uint8)
+    return green
 
 
 def _halved(image: Image) -> Image:
@@ -107,8 +114,17 @@ def view_of(green: Image, still: Image | None) -> View:
 def match(first: Plane, second: Plane, guess: Offset) -> Match | None:
     """Betters a guess of the offset to a tenth of a pixel; None where nothing overlaps.
 
-    The peak is looked for within half of the overlap around the guess.
+    The peak is looked for within half of the overlap around the guess. Views out of focus share
+    so little but noise that there may be none: then the slopes are followed from the guess.
     """
+    peak = _by_peak(first, second, guess)
+    if peak is not None and peak.agreement >= DOUBTED:
+        return peak
+    slope = _between_pixels(first, second, _rounded(guess))
+    return max((m for m in (peak, slope) if m), key=lambda m: m.agreement, default=None)
+
+
+def _by_peak(first: Plane, second: Plane, guess: Offset) -> Match | None:
     offset = _rounded(guess)
     for _ in range(2):
         both = overlap(first, second, offset)
@@ -129,7 +145,7 @@ def _between_pixels(first: Plane, second: Plane, offset: tuple[int, int]) -> Mat
     correlation peak, which OpenCV gives, is drawn towards whole pixels by up to half of one.
     """
     found = None
-    for _ in range(3):
+    for _ in range(STEPS):
         both = overlap(first, second, offset)
         if both is None:
             return found
@@ -137,7 +153,8 @@ def _between_pixels(first: Plane, second: Plane, offset: tuple[int, int]) -> Mat
         found = Match((offset[0] + x, offset[1] + y), agreement(*both))
         if max(abs(x), abs(y)) <= 0.55:
             break
-        offset = _rounded((offset[0] + max(-1.0, min(x, 1.0)), offset[1] + max(-1.0, min(y, 1.0))))
+        step_x, step_y = (max(-STEP_PX, min(side, STEP_PX)) for side in (x, y))
+        offset = _rounded((offset[0] + step_x, offset[1] + step_y))
     return found
 
 
@@ -185,9 +202,10 @@ def overlap_share(offset: Offset, shape: tuple[int, ...]) -> float:
 
 
 def agreement(one: Plane, other: Plane) -> float:
-    """Normalised correlation of two planes of mean 0; 0 where one is flat."""
-    product, squares = np.vdot(one, other), np.vdot(one, one) * np.vdot(other, other)
-    return float(product / np.sqrt(squares)) if squares > 0 else 0.0
+    """Normalised correlation of two planes of mean 0, towards 0 where they are nearly flat."""
+    floor = one.size * FLAT**2
+    squares = (np.vdot(one, one) + floor) * (np.vdot(other, other) + floor)
+    return float(np.vdot(one, other) / np.sqrt(squares))
 
 
 def agrees_everywhere(first: Plane, second: Plane, offset: Offset, least: float) -> bool:
@@ -202,8 +220,8 @@ def agrees_everywhere(first: Plane, second: Plane, offset: Offset, least: float)
 def _parts(one: Plane, other: Plane) -> Iterator[tuple[Plane, Plane]]:
     """The overlap in ``PARTS`` x ``PARTS`` pieces."""
     rows, columns = (np.arange(PARTS + 1) * side // PARTS for side in one.shape)
-    for top, bottom in zip(rows[:-1], rows[1:], strict=True):
-        for left, right in zip(columns[:-1], columns[1:], strict=True):
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
             yield one[top:bottom, left:right], other[top:bottom, left:right]
 
 

@@ -66,6 +66,7 @@ class StageTracker:
         self.corrections_um: deque[float] = deque(maxlen=1000)
         self._um_per_px = um_per_px
         self._shape: tuple[int, ...] = ()
+        self._before: _Seen | None = None
         self._patches = 0
         self._begin((0, 0, 0), (0, 0))
 
@@ -89,9 +90,10 @@ class StageTracker:
             self._begin(image.shape, green.shape)
         view = view_of(green, self._still.pattern)
         state, quality = self._locate(view, captured_s, sharp)
-        moving_um, joins = 0.0, ()
+        moving_um = 0.0
+        joins: tuple[Join, ...] = ()
         if state != LOST:
-            moving_um = self._moved_um(captured_s) if state == TRACKING else 0.0
+            moving_um = self._moved_um(state, captured_s)
             joins = self._join(view) if sharp else ()
             self._keep(view, green, sharp)
         at = None if state == LOST else self._at
@@ -105,7 +107,7 @@ class StageTracker:
         self._px_um = self._um_per_px * reduction(size[1])
         self._map, self._still = SlideMap(), StillPattern()
         self._to_try: deque[Keyframe] = deque()
-        self._before: _Seen | None = None
+        self._before = None
         self._at: Offset = (0.0, 0.0)
         self._speed: Offset = (0.0, 0.0)
         self._patch = self._patches
@@ -129,7 +131,7 @@ class StageTracker:
         return self._begin_patch() if sharp and was_lost and self._follows(view) else (LOST, 0.0)
 
     def _begin_patch(self) -> tuple[str, float]:
-        self._patch, self._at, self._speed = self._patches, (0.0, 0.0), (0.0, 0.0)
+        self._patch, self._at = self._patches, (0.0, 0.0)
         self._patches += 1
         self._to_try.clear()
         return NEW, 1.0
@@ -155,15 +157,14 @@ class StageTracker:
         """Places the frame by one of the keyframes it should show most of; their agreement."""
         for _share, key in self._map.near(self._patch, guess, LEAST_OVERLAP)[:NEAREST]:
             found = match(key.plane, view.plane, (guess[0] - key.x, guess[1] - key.y))
-            if found is not None and found.agreement >= TRACKED:
-                if overlap_share(found.offset, self._shape) >= LEAST_OVERLAP:
-                    self._at = _plus((key.x, key.y), found.offset)
-                    return found.agreement
+            if found is None or found.agreement < TRACKED:
+                continue
+            if overlap_share(found.offset, self._shape) >= LEAST_OVERLAP:
+                self._at = _plus((key.x, key.y), found.offset)
+                return found.agreement
         return None
 
-    def _find(
-        self, view: View, keyframes: list[Keyframe]
-    ) -> tuple[Keyframe, Offset, float] | None:
+    def _find(self, view: View, keyframes: list[Keyframe]) -> tuple[Keyframe, Offset, float] | None:
         """Looks for the frame, without a guess, in the next few keyframes.
 
         Returns:
@@ -194,10 +195,10 @@ class StageTracker:
         found = match(self._before.view.plane, view.plane, guess)
         return found is not None and found.agreement >= FOUND_FINE
 
-    def _moved_um(self, captured_s: float | None) -> float:
-        """Distance from the frame before, which gives the speed for the next."""
-        before = self._before
-        if before is None or before.at is None:
+    def _moved_um(self, state: str, captured_s: float | None) -> float:
+        """Distance from the frame before, which gives the speed for the next; 0 if not known."""
+        before, self._speed = self._before, (0.0, 0.0)
+        if state != TRACKING or before is None or before.at is None:
             return 0.0
         step = self._at[0] - before.at[0], self._at[1] - before.at[1]
         elapsed = _elapsed(before.captured_s, captured_s)
