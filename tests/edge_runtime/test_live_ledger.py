@@ -9,8 +9,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-
 from benchmarks.ledger_score import View, ledger_rows, read_lines, score, truth_frames
+
 from heme_edge.crops import Image
 from heme_edge.sim.slide import draw_smear
 from tests.conftest import Run, draw_field, save

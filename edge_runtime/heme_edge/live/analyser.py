@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,6 +84,7 @@ class Analyser:
     named: int = 0
     _counted: dict[int, CountedCell] = field(default_factory=dict)
     _field: str = ""
+    _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "score"))
 
     @property
     def cells_counted(self) -> int:
@@ -118,11 +120,12 @@ class Analyser:
     def _search(self, placed: Placed) -> tuple[list[Merged], str]:
         """Enters what is found; returns merged entries, and why the frame was of no use."""
         image, window = placed.frame.image, placed.window
-        score = score_field(image, window.um_per_px)
+        scoring = self._beside.submit(score_field, image, window.um_per_px)
+        cells = self.namer.detector.find(image, window.um_per_px)
+        score = scoring.result()
         self._field = score.verdict
         if not score.readable and self.ledger.rules != SEPARATE:
             return [], score.verdict
-        cells = self.namer.detector.find(image, window.um_per_px)
         margin_um = 0.0 if self.ledger.rules == SEPARATE else HALF_CROP_UM
         can = Nameable.of(image, score, margin_um / window.um_per_px)
         seen = self.ledger.see(window, cells, can.problem)

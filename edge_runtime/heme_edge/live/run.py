@@ -143,13 +143,17 @@ def _summary(namer: Namer, tally: Tally, cameras: Sequence[Camera]) -> dict[str,
         "differential": {
             "counted": tally.total,
             "not_counted": dict(tally.left_out),
-            "classes": [asdict(row) for row in tally.rows()],
+            "classes": [_rounded(asdict(row)) for row in tally.rows()],
         },
         "drift": namer.drift.report() if namer.drift else None,
         "counts": "each physical cell once",
         "notice": RESEARCH_USE_ONLY,
         **about_model(namer.bundle, namer.backend.name),
     }
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(v, 2) if isinstance(v, float) else v for key, v in row.items()}
 
 
 def _together(cameras: Sequence[Camera], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
