@@ -47,12 +47,11 @@ class JsonLines:
     def __init__(self, losses: Sequence[str]) -> None:
         self._losses = losses
         self._several = False
-        self._started_s = 0.0
+        self._started_s = time.monotonic()
 
     def begin(self, cameras: Sequence[Camera]) -> None:
         """Says scale and notice on stderr."""
         self._several = len(cameras) > 1
-        self._started_s = time.monotonic()
         for camera in cameras:
             of = f" of {camera.source.name}" if self._several else ""
             print(f"Scale{of}: {camera.scale.words}.", file=sys.stderr)
