@@ -243,12 +243,16 @@ def edge_blur_um(steep: NDArray[np.float32], softer: NDArray[np.float32]) -> flo
     """
     from heme_edge.detect.classical import WORKING_UM_PER_PX
 
-    strong = steep >= max(STRONG * float(steep.max()), 1e-3)
-    if not strong.any():
+    if not steep.size:
         return 0.0
-    square = np.maximum((steep[strong] / np.maximum(softer[strong], 1e-3)) ** 2, 1.0001)
+    strong = np.flatnonzero(steep >= max(STRONG * float(steep.max()), 1e-3))
+    if not strong.size:
+        return 0.0
+    ratio = steep.ravel()[strong] / np.maximum(softer.ravel()[strong], np.float32(1e-3))
+    quarter = (strong.size - 1) * 3 // 4  # the sharper an edge, the larger its ratio
+    square = max(float(np.partition(ratio, quarter)[quarter]) ** 2, 1.0001)
     blur = (OUTER_PX**2 - square * INNER_PX**2) / (square - 1)
-    return float(np.sqrt(max(np.percentile(blur, 25), 0.0))) * WORKING_UM_PER_PX
+    return float(np.sqrt(max(blur, 0.0))) * WORKING_UM_PER_PX
 
 
 def _shares(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -50,6 +50,8 @@ WEAK, STRAIGHT = 0.2, 0.92
 """An edge is looked at from this share of the steepest; it runs one way within about 23°."""
 MOVING_UM = 0.5
 """The stage moves when it is so far from where it was in the frame before."""
+SUSPECT = 0.85
+"""Focus below which a smear is looked for: one of 2 µm leaves 0.75."""
 SCENE = 600
 """Frames by which the sharpest is known."""
 BEST_PERCENTILE = 20
@@ -71,7 +73,7 @@ class Look:
         focus: 1 as sharp as the sharpest of this scene, 0.5 where it is not used any more,
             towards 0 without an end; 0 where there is nothing to judge it by.
         blur_um: sigma of the blur; NaN where there is nothing to judge it by.
-        smear_um: how much more it is in one direction.
+        smear_um: how much more it is in one direction; 0 of a frame of good focus.
     """
 
     reason: str
@@ -109,8 +111,10 @@ class Gates:
         tiles = _tiles(image[..., 1], green, view, round(TILE_UM / self._um_per_px), step)
         if not tiles:
             return Look(reason, 0.0)
-        blur_um, smear_um = _blurs(tiles, self._um_per_px)
+        edges = _strong_edges([_slopes(tile, self._um_per_px) for tile in tiles])
+        blur_um = edge_blur_um(edges.steep, edges.softer)
         focus, sharp = self._compare(blur_um)
+        smear_um = _smear_um(edges) if focus < SUSPECT else 0.0
         smeared = smear_um >= max(SMEAR_UM, SMEAR_SHARE * blur_um)
         if not reason and (smeared or not sharp):
             reason = MOVING if smeared else OUT_OF_FOCUS
@@ -175,22 +179,39 @@ def _tiles(
     ]
 
 
-def _blurs(tiles: list[NDArray[np.uint8]], um_per_px: float) -> tuple[float, float]:
-    """Blur of all edges, and how much more the edges across one direction have, sigma in µm."""
-    parts = [_edges(tile, um_per_px) for tile in tiles]
+@dataclass(frozen=True)
+class _Edges:
+    """The edges of a frame, one value for each pixel on one, ``[n]``.
+
+    Attributes:
+        x, y: slope after the smaller blur.
+        steep, softer: steepness after the smaller and after the larger blur.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    steep: NDArray[np.float32]
+    softer: NDArray[np.float32]
+
+
+def _strong_edges(parts: list[tuple[NDArray[np.float32], ...]]) -> _Edges:
     x, y, softer = (np.concatenate([part[k].ravel() for part in parts]) for k in range(3))
     square = x * x + y * y
     edges = np.flatnonzero(square >= np.float32(WEAK**2) * square.max())
-    x, y, softer, steep = x[edges], y[edges], softer[edges], np.sqrt(square[edges])
-    half = np.float32(0.5**0.5)
-    slants = abs(x + y) * half, abs(x - y) * half
-    along = [part > np.float32(STRAIGHT) * steep for part in (abs(x), abs(y), *slants)]
-    blurs = [edge_blur_um(steep[way], softer[way]) if way.any() else 0.0 for way in along]
-    smear = max(abs(blurs[0] ** 2 - blurs[1] ** 2), abs(blurs[2] ** 2 - blurs[3] ** 2))
-    return edge_blur_um(steep, softer), smear**0.5
+    return _Edges(x[edges], y[edges], np.sqrt(square[edges]), softer[edges])
 
 
-def _edges(
+def _smear_um(edges: _Edges) -> float:
+    """How much more the edges across one direction are blurred than those along it, sigma."""
+    x, y, half = edges.x, edges.y, np.float32(0.5**0.5)
+    squares = []
+    for slope in (x, y, (x + y) * half, (x - y) * half):
+        across = abs(slope) > np.float32(STRAIGHT) * edges.steep
+        squares.append(edge_blur_um(edges.steep[across], edges.softer[across]) ** 2)
+    return max(abs(squares[0] - squares[1]), abs(squares[2] - squares[3])) ** 0.5
+
+
+def _slopes(
     tile: NDArray[np.uint8], um_per_px: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Slope in x and in y after the smaller blur, steepness after the larger, at 0.5 µm/px."""

@@ -200,6 +200,26 @@ def test_a_camera_turned_against_the_stage(camera: SimulatedCamera) -> None:
     assert {p.patch for p in placed} == {0}
 
 
+def test_a_fast_hand_is_followed(camera: SimulatedCamera) -> None:
+    """90 µm from frame to frame, more than a quarter of the view, without warning."""
+    way = poses(line((20, 20), (440, 20), (440, 300), (60, 100), step_um=90))
+    placed, _ = go(camera, way)
+    assert LOST not in {p.state for p in placed}
+    assert errors_um(placed, way).max() < 1.0
+
+
+def test_a_start_in_the_dark_does_not_matter(camera: SimulatedCamera) -> None:
+    tracker = StageTracker(UM_PER_PX)
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        tracker.place(rng.integers(0, 6, (VIEW[1], VIEW[0], 3), dtype=np.uint8))
+    way = poses(line((20, 20), (200, 20)))
+    placed, joins = go(camera, way, tracker=tracker)
+    assert [p.state for p in placed[:3]] == [LOST, NEW, TRACKING]
+    assert errors_um(placed[1:], way[1:]).max() < 1.0
+    assert not joins
+
+
 def spoiled(image: Image, least: float = 0.4) -> Image:
     """40 % less light in the corners, and 60 specks of dirt that stand still."""
     y, x = np.mgrid[-1 : 1 : VIEW[1] * 1j, -1 : 1 : VIEW[0] * 1j]

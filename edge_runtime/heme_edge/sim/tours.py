@@ -20,6 +20,8 @@ JUMP_UM_S = 1e9
 DRIFT, DRIFT_PERIOD_S = 0.03, 20.0
 UNEVEN_UM = 6.0
 CROPS_PER_CLASS = 60
+NOT_CELLS = ("PL", "U1")
+"""Classes of crops that are not put on the slide as nucleated cells."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def tour_slide(seed: int, crops: Path | None = None, size_um: Place = SLIDE_UM) 
 
         real = load_crops(crops)
         stock = stock_of(real.images(CROPS_PER_CLASS))
-        marrow = Marrow(mix={code: share for code, share in real.mix().items() if code != "PL"})
+        marrow = Marrow(
+            mix={code: share for code, share in real.mix().items() if code not in NOT_CELLS}
+        )
     width, height = (round(side / SLIDE_UM_PER_PX) for side in size_um)
     field = compose(
         stock, rng, width_px=width, height_px=height, um_per_px=SLIDE_UM_PER_PX, marrow=marrow,
