@@ -84,8 +84,9 @@ def classify(
 
 @main.command()
 @click.option(
-    "--camera", required=True, metavar="SRC",
-    help="Camera number or /dev path, http:// or rtsp:// stream, video file, photo folder, or sim.",
+    "--camera", "cameras", required=True, multiple=True, metavar="SRC",
+    help="Camera number or /dev path, http:// or rtsp:// stream, video file, photo folder, or sim; "
+    "give it again for each further one.",
 )  # fmt: skip
 @scale_option
 @optics_option
@@ -101,20 +102,22 @@ def classify(
               help="Class folders of real crops to paste into the simulated smear.")  # fmt: skip
 @click.option("--sim-tour", type=click.IntRange(0, 9), metavar="N",
               help="Tour 0 to 9 of the simulated stage, at whose end it ends.")  # fmt: skip
+@click.option("--patience", type=click.FloatRange(0), default=60.0, show_default=True,
+              help="Seconds that a lost camera or stream is waited for.")  # fmt: skip
 @model_options
 def live(
-    camera: str, um_per_px: float | None, optics: Path | None, seconds: float | None,
+    cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
     headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None,
     sim_crops: Path | None, sim_tour: int | None,
-    bundle: Path | None, precision: str, backend: str,
+    patience: float, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
-    """Find and name cells in what a camera sees, until Ctrl-C."""
+    """Find and name cells in what a camera sees, each once, until Ctrl-C."""
     from heme_edge.live import Request, run
 
     return run(
         Request(
-            camera, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
-            bundle, precision, backend, optics, sim_tour,
+            cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
+            sim_tour, bundle, precision, backend, optics, patience,
         )
     )  # fmt: skip
 

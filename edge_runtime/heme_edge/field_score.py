@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from heme_edge.crops import Image
     from heme_edge.detect.field_of_view import Mask
@@ -109,7 +109,7 @@ def score_field(
     um_per_px: float,
     *,
     glass: float | None = None,
-    thick: NDArray[np.bool_] | None = None,
+    thick: NDArray[np.bool_] | Callable[[], NDArray[np.bool_] | None] | None = None,
 ) -> FieldScore:
     """Scores one field; some ten milliseconds for 1920x1080 px.
 
@@ -118,7 +118,8 @@ def score_field(
         um_per_px: its scale.
         glass: green of bare glass, 0..255, where it is known (a slide's overview tells it); the
             97th percentile of the field where that is brighter, and by default.
-        thick: where a detector found a heap of cells, over the same field at any resolution.
+        thick: where a detector found a heap of cells, over the same field at any resolution; a
+            function that tells it is called late, so that a detector can work beside this.
     """
     from heme_edge.detect.field_of_view import field_of_view
     from heme_edge.detect.working_scale import at_working_scale
@@ -175,13 +176,14 @@ def _judge(
     view: Mask,
     glass: float,
     shape: tuple[int, int],
-    thick: NDArray[np.bool_] | None,
+    thick: NDArray[np.bool_] | Callable[[], NDArray[np.bool_] | None] | None,
 ) -> tuple[NDArray[np.int64], list[float]]:
     """Verdict of each region (-1: hardly in view), and the blur of those that are not empty."""
     verdicts = np.full(shape, -1, np.int64)
     steep, softer = (steepness(green, sigma) for sigma in (INNER_PX, OUTER_PX))
     steep[~view] = 0.0
-    heaps = None if thick is None else _shares(thick, shape)
+    places = thick() if callable(thick) else thick
+    heaps = None if places is None else _shares(places, shape)
     blurs: list[float] = []
     for place, window in _windows(green.shape, shape):
         inside = view[window]

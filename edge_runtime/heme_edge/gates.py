@@ -217,7 +217,7 @@ def _slopes(
     """Slope in x and in y after the smaller blur, steepness after the larger, at 0.5 µm/px."""
     import cv2
 
-    from heme_edge.detect.classical import WORKING_UM_PER_PX
+    from heme_edge.detect.working_scale import WORKING_UM_PER_PX
 
     scale = um_per_px / WORKING_UM_PER_PX
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

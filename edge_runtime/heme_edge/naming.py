@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heme_edge.backends.base import Backend, Probabilities
 from heme_edge.bundle import Bundle
 from heme_edge.crops import CROP_UM, Image, cut_crops
 from heme_edge.detect.base import Detector
-from heme_edge.detect.field_of_view import field_of_view
-from heme_edge.field_score import READABLE, FieldScore, score_field
+from heme_edge.field_score import FieldScore, score_field
+from heme_edge.nameable import Nameable
 from heme_edge.results import NUCLEATED, CellName, DetectedCell, NamedCell
 from heme_edge.tally import NOT_IN_DIFFERENTIAL, reason_not_counted
 
@@ -78,12 +77,21 @@ class Namer:
     def name_cells(
         self, image: Image, cells: Sequence[DetectedCell], um_per_px: float
     ) -> list[CellName]:
-        """Names of cells of a field; one wider than a crop from several crops inside it.
+        """Names of cells of a field, see ``infer_cells``."""
+        return best_two(*self.infer_cells(image, cells, um_per_px), self.bundle.codes)
+
+    def infer_cells(
+        self, image: Image, cells: Sequence[DetectedCell], um_per_px: float
+    ) -> tuple[Probabilities, Probabilities]:
+        """What the network says of cells of a field; of one wider than a crop, of several in it.
 
         Args:
             image: RGB uint8 ``[H, W, 3]``.
             cells: of it.
             um_per_px: its scale.
+
+        Returns:
+            probabilities float32 ``[N, C]``, disagreement float32 ``[N]`` in nats.
         """
         views = [_views(cell, um_per_px) for cell in cells]
         crops = cut_crops(image, [one for some in views for one in some], um_per_px)
@@ -96,7 +104,7 @@ class Namer:
             weights = (1 / counts).astype(np.float32)
             probabilities = np.add.reduceat(probabilities, first) * weights[:, None]
             disagreement = np.add.reduceat(disagreement, first) * weights
-        return best_two(probabilities, disagreement, self.bundle.codes)
+        return probabilities, disagreement
 
     def name_field(self, image: Image, um_per_px: float, glass: float | None = None) -> NamedField:
         """Cells of one field; none is counted where the field cannot be read.
@@ -109,22 +117,20 @@ class Namer:
         finds = self.detector.look(image, um_per_px)
         cells = finds.cells
         names = self.name_cells(image, cells, um_per_px)
-        thick = None if finds.thick is None else finds.thick > THICK
+        thick = finds.thicker_than(THICK)
         score = score_field(image, um_per_px, glass=glass, thick=thick)
-        seen = field_of_view(image) if cells else None
-        threshold = self.bundle.info.reject_threshold
+        can = Nameable.of(image, score)
         reasons = (
-            reason_not_counted(
-                name,
-                threshold,
-                cut=_is_cut(cell, image, seen),
-                readable=score.at(cell.x_px, cell.y_px) == READABLE,
-            )
-            if cell.kind == NUCLEATED
-            else NOT_IN_DIFFERENTIAL
+            can.problem(cell.x_px, cell.y_px, cell.radius_px) or self.reason(name, cell.kind)
             for cell, name in zip(cells, names, strict=True)
         )
         return NamedField(list(map(NamedCell, cells, names, reasons)), score)
+
+    def reason(self, name: CellName, kind: str) -> str:
+        """Why a cell that is seen whole and clearly is not in the differential, or empty."""
+        if kind != NUCLEATED:
+            return NOT_IN_DIFFERENTIAL
+        return reason_not_counted(name, self.bundle.info.reject_threshold)
 
 
 def _views(cell: DetectedCell, um_per_px: float) -> list[DetectedCell]:
@@ -140,17 +146,3 @@ def _views(cell: DetectedCell, um_per_px: float) -> list[DetectedCell]:
         replace(cell, x_px=cell.x_px + dx / um_per_px, y_px=cell.y_px + dy / um_per_px)
         for dx, dy in zip(x[inside], y[inside], strict=True)
     ]
-
-
-def _is_cut(cell: DetectedCell, image: Image, seen: NDArray[np.bool_] | None) -> bool:
-    """Whether the border of the picture, or of a round field of view, cuts the cell."""
-    height, width = image.shape[:2]
-    x, y, r = cell.x_px, cell.y_px, cell.radius_px
-    if x - r < -0.5 or y - r < -0.5 or x + r > width - 0.5 or y + r > height - 0.5:
-        return True
-    if seen is None:
-        return False
-    turns = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    xs = np.clip(np.rint(x + r * np.cos(turns)), 0, width - 1).astype(int)
-    ys = np.clip(np.rint(y + r * np.sin(turns)), 0, height - 1).astype(int)
-    return not bool(seen[ys, xs].all())

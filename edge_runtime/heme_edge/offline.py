@@ -213,19 +213,12 @@ def _summary(
     say(f"Results: {request.out}. {notice(bundle.accepted_losses)}")
 
 
-def differential_lines(tally: Tally, repeated: bool = False) -> Iterator[str]:
-    """The differential as text: classes that occurred, with 95 % Wilson intervals.
-
-    Args:
-        tally: the counts.
-        repeated: cells were counted once a frame; an interval would be far too narrow then and
-            is left out.
-    """
-    said = "named cells, each once a frame, so without" if repeated else "nucleated cells with"
-    yield f"Differential of {tally.total} {said} 95 % intervals:"
+def differential_lines(tally: Tally) -> Iterator[str]:
+    """The differential as text: classes that occurred, with 95 % Wilson intervals."""
+    yield f"Differential of {tally.total} nucleated cells with 95 % intervals:"
     for row in tally.rows():
         if row.count:
-            interval = "" if repeated else f"  ({row.low95:.1f}-{row.high95:.1f})"
+            interval = f"  ({row.low95:.1f}-{row.high95:.1f})"
             yield f"  {row.code:<4}{row.name:<28}{row.count:>6}  {row.percent:5.1f} %{interval}"
     if tally.left_out:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(tally.left_out.items()))

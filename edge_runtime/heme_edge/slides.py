@@ -12,43 +12,15 @@ from heme_edge.cli_support import note
 from heme_edge.errors import SourceError
 from heme_edge.frames.base import Frame
 from heme_edge.frames.whole_slide import WholeSlide
+from heme_edge.ledger import Places, Spot
 from heme_edge.outputs import PhotoResult, corner_text
 from heme_edge.results import NamedCell
 from heme_edge.resume import Earlier
 
 SLACK_UM = 3.0
 """Two fields may place a cell on their common border so far apart."""
-BOX_UM = 48.0
-"""Side of the ledger's boxes; no cell has a larger radius."""
 FIELDS_AHEAD = 2
-
-
-class CellLedger:
-    """The cells of a slide that were found so far, so that none is taken twice."""
-
-    def __init__(self) -> None:
-        self._boxes: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
-
-    def add(self, x_um: float, y_um: float, radius_um: float) -> None:
-        """Enters a cell."""
-        self._boxes.setdefault(self._box(x_um, y_um), []).append((x_um, y_um, radius_um))
-
-    def holds(self, x_um: float, y_um: float, radius_um: float) -> bool:
-        """Whether this is a cell that was entered before: each centre lies inside the other.
-
-        Of a small cell beside a megakaryocyte only one does.
-        """
-        column, row = self._box(x_um, y_um)
-        near = itertools.product((column - 1, column, column + 1), (row - 1, row, row + 1))
-        return any(
-            (x - x_um) ** 2 + (y - y_um) ** 2 < min(r, radius_um) ** 2
-            for box in near
-            for x, y, r in self._boxes.get(box, ())
-        )
-
-    @staticmethod
-    def _box(x_um: float, y_um: float) -> tuple[int, int]:
-        return int(x_um // BOX_UM), int(y_um // BOX_UM)
+PLACE = ("slide_x_um", "slide_y_um", "radius_um")
 
 
 @dataclass
@@ -83,7 +55,7 @@ class _Reading:
     source: WholeSlide
     glass: float | None
     report: SlideReport
-    ledger: CellLedger
+    ledger: Places[Spot]
 
 
 def classify_slide(
@@ -123,10 +95,11 @@ def _begin(photo: Photo, source: WholeSlide, earlier: Earlier) -> _Reading:
         photo.name, source.slide_um_per_px, source.scale_source, len(choice.candidates)
     )
     report.fields_read = sum(row["photo"] == photo.name for row in earlier.photos)
-    ledger = CellLedger()
+    ledger: Places[Spot] = Places()
     for row in earlier.cells:
         if row["photo"] == photo.name:
-            ledger.add(*(float(row[k]) for k in ("slide_x_um", "slide_y_um", "radius_um")))
+            x_um, y_um, radius_um = (float(row[key]) for key in PLACE)
+            ledger.add(Spot(x_um, y_um, radius_um))
             report.counted += row["counted"] == "true"
     return _Reading(photo, source, choice.glass, report, ledger)
 
@@ -182,14 +155,15 @@ def _own_cells(reading: _Reading, frame: Frame, named: Sequence[NamedCell]) -> l
         x_um = place.x_um + one.cell.x_px * source.um_per_px
         y_um = place.y_um + one.cell.y_px * source.um_per_px
         radius_um = one.cell.radius_px * source.um_per_px
-        if _inside(place.core_um, x_um, y_um) and not reading.ledger.holds(x_um, y_um, radius_um):
+        spot = x_um, y_um, radius_um
+        if _inside(place.core_um, x_um, y_um) and not reading.ledger.holds(*spot):
             cell = replace(
                 one.cell, x_px=x_um / scale, y_px=y_um / scale, radius_px=radius_um / scale
             )
             found.append(replace(one, cell=cell))
     for cell in (one.cell for one in found):  # rounded as in cells.csv, from which a run goes on
-        at = cell.x_px * scale, cell.y_px * scale, cell.radius_px * scale
-        reading.ledger.add(*(round(value, 2) for value in at))
+        x_um, y_um = round(cell.x_px * scale, 2), round(cell.y_px * scale, 2)
+        reading.ledger.add(Spot(x_um, y_um, round(cell.radius_px * scale, 2)))
     return found
 
 

@@ -38,21 +38,13 @@ def wilson(count: int, total: int, z: float = Z95) -> tuple[float, float]:
     return low, high
 
 
-def reason_not_counted(
-    name: CellName, threshold: float, *, cut: bool = False, readable: bool = True
-) -> str:
-    """Why a cell is not in the differential; empty when it is counted.
+def reason_not_counted(name: CellName, threshold: float) -> str:
+    """Why a cell that is seen whole and clearly is not in the differential; empty when it is.
 
     Args:
         name: what the classifier said.
         threshold: the bundle's reject threshold on the best probability.
-        cut: the cell is cut off by the border of the picture or of the field of view.
-        readable: whether its field can be read.
     """
-    if not readable:
-        return UNREADABLE_FIELD
-    if cut:
-        return EDGE
     if name.probability < threshold:
         return UNCERTAIN
     if name.code == ARTIFACT_CODE:
@@ -102,6 +94,13 @@ class Tally:
             self.left_out[reason] += 1
         else:
             self.counted[code] += 1
+
+    def take_back(self, code: str, reason: str) -> None:
+        """Undoes ``add_one``: the cell turned out to be one that is there already."""
+        if reason:
+            self.left_out[reason] -= 1
+        else:
+            self.counted[code] -= 1
 
     @property
     def total(self) -> int:

@@ -33,18 +33,16 @@ def name(code: str, probability: float = 0.9) -> CellName:
 
 
 @pytest.mark.parametrize(
-    ("cell", "cut", "readable", "reason"),
+    ("cell", "reason"),
     [
-        (name("M1"), False, True, ""),
-        (name("M1", 0.3), False, True, "uncertain"),
-        (name("U1"), False, True, "artifact"),
-        (name("PL"), False, True, "not-in-differential"),
-        (name("M1"), True, True, "edge"),
-        (name("M1"), True, False, "unreadable-field"),
+        (name("M1"), ""),
+        (name("M1", 0.3), "uncertain"),
+        (name("U1"), "artifact"),
+        (name("PL"), "not-in-differential"),
     ],
 )
-def test_reasons(cell: CellName, cut: bool, readable: bool, reason: str) -> None:
-    assert reason_not_counted(cell, 0.5, cut=cut, readable=readable) == reason
+def test_reasons(cell: CellName, reason: str) -> None:
+    assert reason_not_counted(cell, 0.5) == reason
 
 
 def test_percentages_are_of_counted_cells() -> None:

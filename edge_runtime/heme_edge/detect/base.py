@@ -25,6 +25,10 @@ class Finds:
     cells: list[DetectedCell]
     thick: NDArray[np.float32] | None = None
 
+    def thicker_than(self, least: float) -> NDArray[np.bool_] | None:
+        """Where it is surer than ``least`` that a place is too thick."""
+        return None if self.thick is None else self.thick > least
+
 
 class Detector(Protocol):
     """Finds nucleated cells (and clumps, see ``looks_for``) in a field.

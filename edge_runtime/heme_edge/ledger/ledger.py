@@ -1,0 +1,254 @@
+"""The cell ledger: detections of one physical cell over many frames are one entry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from heme_edge.ledger.entry import Entry, is_piece
+from heme_edge.ledger.looks import Looks
+from heme_edge.ledger.matching import Spot, apart, mutual_nearest
+from heme_edge.ledger.places import BOX_UM, Places
+from heme_edge.ledger.window import HALF_CROP_UM, Window
+from heme_edge.results import DetectedCell
+from heme_edge.stage import Join
+
+SAME_SHARE = 0.75
+"""A detection that is no entry's, but lies within this share of the larger radius of one, is a
+part of that cell, or two cells taken for one: no new cell."""
+MOST_LOOKS = 12
+"""A cell that was looked at so often and is not settled is waited for no longer."""
+
+Problem = Callable[[float, float, float], str]
+"""Why a cell (centre and radius in px of a frame) cannot be named there; empty when it can."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When an entry is counted.
+
+    Attributes:
+        sightings: frames in which it must have been found whole.
+        views: named views that its name is made of.
+        looks: times that a place is looked at before it is known.
+    """
+
+    sightings: int = 2
+    views: int = 3
+    looks: int = 3
+
+
+MOVING = Rules()
+SEPARATE = Rules(1, 1, 1)
+"""For pictures that show each place once: photos, and the fields of a whole slide."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Two entries turned out to be one cell.
+
+    Attributes:
+        gone, into: the entry that is no more, and what it is now part of.
+        both_counted: whether the cell had been counted twice, which is to be taken back.
+    """
+
+    gone: Entry
+    into: Entry
+    both_counted: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of the detections of one frame.
+
+    Attributes:
+        entries: of each detection, in their order.
+        merged: entries that were found to be parts of one wide cell.
+    """
+
+    entries: list[Entry]
+    merged: list[Merged]
+
+
+class CellLedger:
+    """The cells of one slide under one camera; belongs to one thread.
+
+    Args:
+        rules: when an entry is counted.
+
+    Attributes:
+        duplicates_refused: cells that had been counted twice, and are counted once now.
+    """
+
+    def __init__(self, rules: Rules = MOVING) -> None:
+        self.rules = rules
+        self.duplicates_refused = 0
+        self._places: dict[int, Places[Entry]] = {}
+        self._looks = Looks()
+        self._open: dict[int, Entry] = {}
+        self._next_id = 0
+
+    def in_view(self, window: Window) -> list[Entry]:
+        """Entries whose centre a frame shows."""
+        return self._near(window, 0.0)
+
+    def wants(self, window: Window) -> bool:
+        """Whether a frame should be searched: for a new area, or an entry that is not settled."""
+        least = self._looks.least(window.patch, window.area(HALF_CROP_UM))
+        if least is None or least < self.rules.looks:
+            return True
+        return any(
+            entry.id in self._open and not entry.doubtful and entry.looks < MOST_LOOKS
+            for entry in self._near(window, HALF_CROP_UM)
+            if window.shows_whole(entry)
+        )
+
+    def see(self, window: Window, cells: Sequence[DetectedCell], problem: Problem) -> Seen:
+        """Enters what was found in one frame.
+
+        Args:
+            window: where the frame lies.
+            cells: all that were found in it, px of the frame.
+            problem: tells why a cell cannot be named in it.
+        """
+        spots = [_spot(window, cell, problem) for cell in cells]
+        known = self._near(window, -BOX_UM)
+        pairs = mutual_nearest(*apart(spots, known, window.placement.quality))
+        entries = {row: known[column] for row, column in pairs}
+        self._look(window, known, problem)
+        for row, spot in enumerate(spots):
+            if row in entries:
+                self._take(entries[row], spot)
+            else:
+                entries[row] = self._part_of(window.patch, spot) or self._enter(window.patch, spot)
+        wide = [e for e in set(entries.values()) if e.radius_um > HALF_CROP_UM and not e.problem]
+        merged = [merge for entry in wide for merge in self._absorb(entry)]
+        now = {merge.gone: merge.into for merge in merged}
+        return Seen([_last(now, entries[row]) for row in range(len(spots))], merged)
+
+    def needs_name(self, entry: Entry) -> bool:
+        """Whether another named view of an entry is of use."""
+        return not entry.counted and len(entry.views) < self.rules.views
+
+    def settle(self, window: Window) -> list[Entry]:
+        """Counts the entries that are known well enough, also those that went out of view.
+
+        Returns:
+            the entries that are counted from now on.
+        """
+        ready = []
+        for entry in self._open.values():
+            gone = entry.patch != window.patch or not window.shows(entry)
+            named = len(entry.views) >= (1 if gone else self.rules.views)
+            if named and entry.seen >= self.rules.sightings and not entry.doubtful:
+                ready.append(entry)
+        return self._count(ready)
+
+    def finish(self) -> list[Entry]:
+        """At the end, counts what is left: named, and not missed more often than found."""
+        return self._count([e for e in self._open.values() if e.views and not e.doubtful])
+
+    def left_over(self) -> list[Entry]:
+        """Entries that were never counted."""
+        return list(self._open.values())
+
+    def join(self, join: Join) -> list[Merged]:
+        """Moves the entries of a patch into another, and merges those that are one cell."""
+        self._looks.join(join.patch, join.into, join.dx_um, join.dy_um)
+        moved = list(self._places.pop(join.patch, ()))
+        target = self._places.setdefault(join.into, Places())
+        known = list(target)
+        for entry in moved:
+            entry.patch = join.into
+            entry.x_um, entry.y_um = entry.x_um + join.dx_um, entry.y_um + join.dy_um
+            target.add(entry)
+        pairs = mutual_nearest(*apart(moved, known, 0.0))
+        return [self._merge(moved[row], known[column]) for row, column in pairs]
+
+    def _near(self, window: Window, margin_um: float) -> list[Entry]:
+        places = self._places.get(window.patch)
+        return [] if places is None else places.within(*window.area(margin_um))
+
+    def _look(self, window: Window, known: Iterable[Entry], problem: Problem) -> None:
+        """Takes note that a frame was searched; what it should show had a chance to be found."""
+        self._looks.add(window.patch, window.area(HALF_CROP_UM))
+        for entry in known:
+            if window.shows_whole(entry):
+                entry.looks += 1
+                entry.chances += not problem(*window.pixel(entry))
+
+    def _take(self, entry: Entry, spot: Spot) -> None:
+        self._places[entry.patch].move(entry, *entry.place_after(spot))
+        if not spot.problem:
+            entry.seen += 1
+            entry.chances = max(entry.chances, entry.seen)
+
+    def _enter(self, patch: int, spot: Spot) -> Entry:
+        entry = Entry(**vars(spot), id=self._next_id, patch=patch)
+        self._next_id += 1
+        entry.looks = entry.chances = entry.seen = int(not spot.problem)
+        self._open[entry.id] = entry
+        self._places.setdefault(patch, Places()).add(entry)
+        return entry
+
+    def _part_of(self, patch: int, spot: Spot) -> Entry | None:
+        """The entry that a detection without one is part of, or that is part of it."""
+        places = self._places.get(patch)
+        near = places.covering(spot.x_um, spot.y_um, spot.radius_um) if places else []
+        near = [
+            e
+            for e in near
+            if _distance(e, spot) < SAME_SHARE * max(e.radius_um, spot.radius_um)
+            and not is_piece(e, spot)
+        ]
+        return min(near, key=lambda entry: _distance(entry, spot), default=None)
+
+    def _absorb(self, wide: Entry) -> list[Merged]:
+        """What lies inside an object wider than a crop is part of it.
+
+        An entry is as wide as the mean of its sightings, so one frame in which neighbours were
+        taken for one object does not join them.
+        """
+        places = self._places[wide.patch]
+        inside = places.covering(wide.x_um, wide.y_um, SAME_SHARE * wide.radius_um)
+        return [
+            self._merge(entry, wide)
+            for entry in inside
+            if entry is not wide
+            and entry.radius_um < wide.radius_um
+            and _distance(entry, wide) < SAME_SHARE * wide.radius_um
+        ]
+
+    def _merge(self, one: Entry, other: Entry) -> Merged:
+        """The counted one stays, else the other."""
+        gone, into = (other, one) if one.counted and not other.counted else (one, other)
+        both = gone.counted and into.counted
+        self.duplicates_refused += both
+        into.take_over(gone, self.rules.views)
+        self._places[gone.patch].remove(gone)
+        self._open.pop(gone.id, None)
+        return Merged(gone, into, both)
+
+    def _count(self, ready: list[Entry]) -> list[Entry]:
+        for entry in ready:
+            entry.counted = True
+            del self._open[entry.id]
+        return ready
+
+
+def _spot(window: Window, cell: DetectedCell, problem: Problem) -> Spot:
+    x_um, y_um = window.place_um(cell.x_px, cell.y_px)
+    why = problem(cell.x_px, cell.y_px, cell.radius_px)
+    return Spot(x_um, y_um, cell.radius_px * window.um_per_px, why, cell.kind)
+
+
+def _distance(one: Spot, other: Spot) -> float:
+    return math.hypot(one.x_um - other.x_um, one.y_um - other.y_um)
+
+
+def _last(now: dict[Entry, Entry], entry: Entry) -> Entry:
+    """What an entry is part of after all merges."""
+    while entry in now:
+        entry = now[entry]
+    return entry

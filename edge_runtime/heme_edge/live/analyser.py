@@ -1,0 +1,193 @@
+"""One camera's frames become counted cells: search, enter in the ledger, name, count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from heme_edge.draw import COUNTED, LEFT_OUT, NEW, UNSURE, ShownCell
+from heme_edge.field_score import score_field
+from heme_edge.ledger import SEPARATE, CellLedger, Entry, Merged, View, Window
+from heme_edge.ledger.window import HALF_CROP_UM
+from heme_edge.live.slots import Placed
+from heme_edge.nameable import Nameable
+from heme_edge.naming import THICK, Namer, best_two
+from heme_edge.results import CellName, DetectedCell
+from heme_edge.stage import LOST
+from heme_edge.tally import UNCERTAIN, Tally
+
+NOTHING_NEW = "nothing-new"
+BATCH = 32
+"""Crops that are named of one frame of a live source; the rest has its turn in the next."""
+
+
+@dataclass(frozen=True)
+class CountedCell:
+    """A cell as it was counted.
+
+    Attributes:
+        entry: of the ledger.
+        name: from the mean of its views.
+        reason: why it is not in the differential; empty where it is.
+    """
+
+    entry: Entry
+    name: CellName
+    reason: str
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """What became of one frame.
+
+    Attributes:
+        placed: the frame.
+        cells: what it shows.
+        counted: cells that are counted from this frame on.
+        merged: entries that turned out to be one.
+        not_used: why no cells were looked for in it; empty where they were.
+        field: verdict of the newest frame that was scored.
+    """
+
+    placed: Placed
+    cells: Sequence[ShownCell]
+    counted: Sequence[CountedCell]
+    merged: Sequence[Merged]
+    not_used: str
+    field: str
+
+
+@dataclass
+class Analyser:
+    """Belongs to the thread that names.
+
+    Attributes:
+        namer: finds and names cells.
+        ledger: of this camera's slide.
+        tally: of all cameras.
+        batch: crops that are named of one frame at most; None: all.
+        used, not_used: frames that cells were looked for in, and why not in the others.
+        named: cells that were named, each time.
+    """
+
+    namer: Namer
+    ledger: CellLedger
+    tally: Tally
+    batch: int | None = BATCH
+    used: int = 0
+    not_used: Counter[str] = field(default_factory=Counter)
+    named: int = 0
+    _counted: dict[int, CountedCell] = field(default_factory=dict)
+    _field: str = ""
+    _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "search"))
+
+    @property
+    def cells_counted(self) -> int:
+        """Cells that were counted and are no duplicates, those outside the differential too."""
+        return len(self._counted)
+
+    def analyse(self, placed: Placed) -> Analysed:
+        """Looks at one frame."""
+        merged = [merge for join in placed.joins for merge in self.ledger.join(join)]
+        not_used = placed.not_used
+        if not not_used and not self.ledger.wants(placed.window):
+            not_used = NOTHING_NEW
+        if not not_used:
+            more, not_used = self._search(placed)
+            merged += more
+        for merge in merged:
+            self._take_back(merge)
+        counted = self._count(self.ledger.settle(placed.window))
+        if not_used:
+            self.not_used[not_used] += 1
+        else:
+            self.used += 1
+        return Analysed(placed, self._shown(placed), counted, merged, not_used, self._field)
+
+    def finish(self) -> list[CountedCell]:
+        """Counts what is left at the end; what was never seen whole is left out."""
+        counted = self._count(self.ledger.finish())
+        for entry in self.ledger.left_over():
+            if entry.problem:
+                self.tally.left_out[entry.problem] += 1
+        return counted
+
+    def _search(self, placed: Placed) -> tuple[list[Merged], str]:
+        """Enters what is found; returns merged entries, and why the frame was of no use."""
+        image, window = placed.frame.image, placed.window
+        looking = self._beside.submit(self.namer.detector.look, image, window.um_per_px)
+        score = score_field(
+            image, window.um_per_px, thick=lambda: looking.result().thicker_than(THICK)
+        )
+        cells = looking.result().cells
+        self._field = score.verdict
+        if not score.readable and self.ledger.rules != SEPARATE:
+            return [], score.verdict
+        margin_um = 0.0 if self.ledger.rules == SEPARATE else HALF_CROP_UM
+        can = Nameable.of(image, score, margin_um / window.um_per_px)
+        seen = self.ledger.see(window, cells, can.problem)
+        self._name(placed, self._to_name(cells, seen.entries, can))
+        return seen.merged, ""
+
+    def _to_name(
+        self, cells: Sequence[DetectedCell], entries: Sequence[Entry], can: Nameable
+    ) -> list[tuple[DetectedCell, Entry]]:
+        """Cells that another view is of use for, those with fewest views first."""
+        chosen: dict[int, tuple[DetectedCell, Entry]] = {}
+        for cell, entry in zip(cells, entries, strict=True):
+            nameable = not can.problem(cell.x_px, cell.y_px, cell.radius_px)
+            if nameable and self.ledger.needs_name(entry):
+                chosen.setdefault(entry.id, (cell, entry))
+        order = sorted(chosen.values(), key=lambda pair: len(pair[1].views))
+        return order[: self.batch]
+
+    def _name(self, placed: Placed, chosen: Sequence[tuple[DetectedCell, Entry]]) -> None:
+        cells = [cell for cell, _ in chosen]
+        said = self.namer.infer_cells(placed.frame.image, cells, placed.window.um_per_px)
+        self.named += len(cells)
+        rows = zip(chosen, *said, strict=True)
+        for (cell, entry), probabilities, disagreement in rows:
+            entry.views.append(
+                View(
+                    placed.frame.index, cell.x_px, cell.y_px, probabilities, float(disagreement)
+                )
+            )  # fmt: skip
+
+    def _named(self, entry: Entry) -> CountedCell:
+        """The name that an entry has so far; it must have a view."""
+        row, codes = entry.probabilities[None], self.namer.bundle.codes
+        name = best_two(row, np.array([entry.disagreement], np.float32), codes)[0]
+        return CountedCell(entry, name, self.namer.reason(name, entry.kind))
+
+    def _count(self, entries: Sequence[Entry]) -> list[CountedCell]:
+        counted = [self._named(entry) for entry in entries]
+        for cell in counted:
+            self._counted[cell.entry.id] = cell
+            self.tally.add_one(cell.name.code, cell.reason)
+        return counted
+
+    def _take_back(self, merge: Merged) -> None:
+        """A cell that was counted twice is counted once."""
+        if merge.both_counted:
+            cell = self._counted.pop(merge.gone.id)
+            self.tally.take_back(cell.name.code, cell.reason)
+
+    def _shown(self, placed: Placed) -> list[ShownCell]:
+        if placed.window.placement.state == LOST:
+            return []
+        return [self._show(entry, placed.window) for entry in self.ledger.in_view(placed.window)]
+
+    def _show(self, entry: Entry, window: Window) -> ShownCell:
+        """An entry in a frame: where it lies, and what is known of it."""
+        x_px, y_px, radius_px = window.pixel(entry)
+        cell = self._counted.get(entry.id)
+        state = NEW
+        if cell is not None:
+            state = {"": COUNTED, UNCERTAIN: UNSURE}.get(cell.reason, LEFT_OUT)
+        elif entry.views:
+            cell = self._named(entry)
+        return ShownCell(x_px, y_px, radius_px, cell.name if cell else None, state)

@@ -1,0 +1,240 @@
+"""The cell ledger: one entry for each physical cell, whatever the detector and the stage do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from heme_edge.ledger import MOVING, SEPARATE, CellLedger, Entry, Places, Rules, Spot, View, Window
+from heme_edge.ledger.looks import Looks
+from heme_edge.ledger.matching import apart, mutual_nearest
+from heme_edge.results import DetectedCell
+from heme_edge.stage import TRACKING, Join, Placement
+
+UM, WIDTH, HEIGHT = 0.25, 1280, 960
+Circle = tuple[float, float, float]
+
+
+def window(x_um: float = 0.0, y_um: float = 0.0, patch: int = 0) -> Window:
+    placement = Placement(x_um, y_um, patch, 1.0, TRACKING, 0.0)
+    return Window(placement, WIDTH, HEIGHT, UM)
+
+
+def look(
+    ledger: CellLedger, at: Window, circles: Sequence[Circle], frame: int = 0
+) -> tuple[list[Entry], list[Entry]]:
+    """One searched frame with cells at slide places (µm): their entries, and what it counts."""
+    cells = []
+    for x_um, y_um, radius_um in circles:
+        x_px, y_px = (x_um - at.placement.x_um) / UM, (y_um - at.placement.y_um) / UM
+        cells.append(DetectedCell(x_px, y_px, radius_um / UM, 1.0))
+
+    def problem(x_px: float, y_px: float, radius_px: float) -> str:
+        margin = max(48.0, radius_px)
+        sides = x_px, y_px, WIDTH - 1 - x_px, HEIGHT - 1 - y_px
+        return "edge" if min(sides) < margin else ""
+
+    entries = ledger.see(at, cells, problem).entries
+    for cell, entry in zip(cells, entries, strict=True):
+        named = not problem(cell.x_px, cell.y_px, cell.radius_px)
+        if named and ledger.needs_name(entry):
+            chance = np.array([0.1 * len(entry.views), 1 - 0.1 * len(entry.views)], np.float32)
+            entry.views.append(View(frame, cell.x_px, cell.y_px, chance, 0.0))
+    return entries, ledger.settle(at)
+
+
+def test_a_cell_in_thirty_frames_is_counted_once() -> None:
+    ledger, counted = CellLedger(), []
+    rng = np.random.default_rng(0)
+    for frame in range(30):
+        place = (150 + rng.normal(0, 0.4), 120 + rng.normal(0, 0.4), 6.0)
+        entries, new = look(ledger, window(2.0 * frame), [place], frame)
+        counted += new
+    assert len(counted) == 1
+    assert counted == entries
+    assert counted[0].seen == 30
+    assert (counted[0].x_um, counted[0].y_um) == (
+        pytest.approx(150, abs=0.4),
+        pytest.approx(120, abs=0.4),
+    )
+    assert ledger.finish() == []
+
+
+def test_evidence_is_the_mean_of_three_views_and_the_surest_view_is_shown() -> None:
+    ledger = CellLedger()
+    for frame in range(5):
+        entries, _ = look(ledger, window(), [(150, 120, 6)], frame)
+    assert len(entries[0].views) == MOVING.views == 3
+    assert entries[0].probabilities == pytest.approx([0.1, 0.9])
+    assert entries[0].best_view.frame == 0
+
+
+def test_cells_that_touch_stay_two() -> None:
+    ledger = CellLedger()
+    for frame in range(4):
+        entries, _ = look(ledger, window(), [(150, 120, 5), (159, 120, 4)], frame)
+    assert len({entry.id for entry in entries}) == 2
+    assert [entry.counted for entry in entries] == [True, True]
+
+
+def test_a_cell_at_the_border_waits_for_a_better_view() -> None:
+    ledger = CellLedger()
+    for frame in range(4):
+        entries, counted = look(ledger, window(), [(5, 120, 6)], frame)
+        assert (counted, entries[0].views, entries[0].problem) == ([], [], "edge")
+    for frame in range(4, 8):
+        again, _ = look(ledger, window(-40), [(6.5, 120, 6)], frame)
+    assert again == entries
+    assert entries[0].counted
+    assert entries[0].x_um == pytest.approx(6.5)  # of the whole cell, not of the part
+
+
+def test_a_cell_never_seen_whole_is_left_over() -> None:
+    ledger = CellLedger()
+    for frame in range(4):
+        look(ledger, window(), [(5, 120, 6)], frame)
+    assert ledger.finish() == []
+    assert [entry.problem for entry in ledger.left_over()] == ["edge"]
+
+
+def test_a_false_alarm_of_one_frame_is_not_counted() -> None:
+    ledger = CellLedger()
+    for frame in range(5):
+        alarm = [(200, 200, 5)] if frame == 1 else []
+        look(ledger, window(), [(150, 120, 6), *alarm], frame)
+    assert ledger.finish() == []
+    assert [entry.doubtful for entry in ledger.left_over()] == [True]
+
+
+def test_a_cell_that_went_out_of_view_is_counted_from_what_was_seen() -> None:
+    ledger = CellLedger()
+    look(ledger, window(), [(150, 120, 6), (60, 60, 6)], 0)
+    _, counted = look(ledger, window(), [(150, 120, 6), (60, 60, 6)], 1)
+    assert counted == []
+    _, counted = look(ledger, window(100), [(150, 120, 6)], 2)
+    assert sorted(entry.x_um for entry in counted) == [60, 150]
+
+
+def test_a_cell_seen_in_the_last_frame_only_is_counted_at_the_end() -> None:
+    ledger = CellLedger()
+    look(ledger, window(), [(150, 120, 6)])
+    assert [entry.x_um for entry in ledger.finish()] == [150]
+
+
+def test_an_object_wider_than_a_crop_is_one_entry() -> None:
+    ledger, merged = CellLedger(), []
+    pieces = [(140, 120, 7), (156, 122, 8)]
+    for frame in range(3):
+        look(ledger, window(), pieces, frame)
+    for frame in range(3, 10):
+        entries, _ = look(ledger, window(), [(148, 120, 20)], frame)
+        assert len(entries) == 1
+    for frame in range(10, 13):
+        again, _ = look(ledger, window(), pieces, frame)
+        merged += again
+    assert {entry.id for entry in merged} == {entries[0].id}
+    assert ledger.duplicates_refused == 1
+    assert len(ledger.in_view(window())) == 1
+
+
+def test_neighbours_taken_for_one_object_in_one_frame_stay_two() -> None:
+    ledger = CellLedger()
+    for frame in range(6):
+        places = [(150, 120, 13)] if frame == 3 else [(145, 120, 5), (155, 120, 5)]
+        look(ledger, window(), places, frame)
+    assert [entry.counted for entry in ledger.in_view(window())] == [True, True]
+
+
+def test_patches_that_are_joined_have_their_cells_once() -> None:
+    ledger, places = CellLedger(), [(150.0, 120.0, 6.0), (200.0, 90.0, 5.0)]
+    for frame in range(3):
+        look(ledger, window(), places, frame)
+    moved = [(x - 30, y - 20, r) for x, y, r in [*places, (250.0, 150.0, 6.0)]]
+    for frame in range(3, 6):
+        _, counted = look(ledger, window(patch=1), moved, frame)
+    assert len(counted) == 3
+    merges = ledger.join(Join(1, 0, 30.4, 19.8))
+    assert [merge.both_counted for merge in merges] == [True, True]
+    assert ledger.duplicates_refused == 2
+    assert len(ledger.in_view(window())) == 3
+    entries, counted = look(ledger, window(), [*places, (250, 150, 6)], 6)
+    assert counted == []
+    assert all(entry.counted for entry in entries)
+
+
+def test_what_was_looked_at_in_a_joined_patch_is_known() -> None:
+    looks = Looks()
+    looks.add(1, (0, 0, 160, 160))
+    looks.join(1, 0, 32.0, -16.0)
+    assert looks.least(0, (32, -16, 192, 144)) == 1
+    assert looks.least(0, (0, 0, 160, 160)) == 0
+
+
+def test_a_known_place_is_not_searched_again() -> None:
+    ledger = CellLedger()
+    wants = []
+    for frame in range(5):
+        wants.append(ledger.wants(window()))
+        look(ledger, window(), [(150, 120, 6)], frame)
+    assert wants == [True, True, True, False, False]
+    assert ledger.wants(window(40))
+    assert not ledger.wants(window(2))
+
+
+def test_separate_pictures_count_at_once() -> None:
+    ledger = CellLedger(SEPARATE)
+    for patch in range(3):
+        _, counted = look(ledger, window(patch=patch), [(150, 120, 6)], patch)
+        assert len(counted) == 1
+
+
+def test_a_cell_that_is_often_missed_is_found_when_it_is_found_more_often() -> None:
+    ledger = CellLedger(Rules(views=2))
+    for frame in range(9):
+        found = [(150, 120, 6)] if frame in (0, 4, 5, 6, 7, 8) else []
+        _, counted = look(ledger, window(), found, frame)
+        assert bool(counted) == (frame == 5)
+
+
+def test_greedy_mutual_nearest_is_the_optimal_assignment_for_cells_apart() -> None:
+    rng = np.random.default_rng(1)
+    grid = np.stack(np.meshgrid(np.arange(15), np.arange(12)), -1).reshape(-1, 2) * 20.0
+    for _ in range(20):
+        there = grid + rng.uniform(-4, 4, grid.shape)
+        seen = there + rng.normal(0, 1.2, there.shape)
+        some = rng.permutation(len(seen))[: rng.integers(60, 180)]
+        spots = [Spot(x, y, 5.0) for x, y in seen[some]]
+        distances, gates = apart(spots, [Spot(x, y, 5.0) for x, y in there], 1.0)
+        rows, columns = linear_sum_assignment(np.where(distances <= gates, distances, 1e6))
+        optimal = {
+            (r, c) for r, c in zip(rows, columns, strict=True) if distances[r, c] <= gates[r, c]
+        }
+        assert set(mutual_nearest(distances, gates)) == optimal
+        assert len(optimal) > 50
+
+
+def test_no_pair_beyond_the_gate_and_nothing_to_pair() -> None:
+    assert mutual_nearest(np.array([[3.0, 9.0]]), np.array([[2.0, 5.0]])) == []
+    assert mutual_nearest(*apart([], [Spot(0, 0, 5)], 1.0)) == []
+
+
+def test_places_find_what_lies_where() -> None:
+    places: Places[Spot] = Places()
+    rng = np.random.default_rng(2)
+    spots = [Spot(*rng.uniform(-300, 300, 2), rng.uniform(3, 20)) for _ in range(500)]
+    for spot in spots:
+        places.add(spot)
+    for spot in spots[::2]:
+        places.move(spot, spot.x_um + 40, spot.y_um - 70)
+    area = (-100.0, -50.0, 80.0, 120.0)
+    inside = {id(s) for s in spots if area[0] <= s.x_um <= area[2] and area[1] <= s.y_um <= area[3]}
+    assert {id(s) for s in places.within(*area)} == inside
+    near = {id(s) for s in spots if np.hypot(s.x_um - 10, s.y_um - 20) < max(s.radius_um, 6)}
+    assert {id(s) for s in places.covering(10, 20, 6)} == near
+    places.remove(spots[0])
+    with pytest.raises(KeyError):
+        places.remove(spots[0])
+    assert len(list(places)) == 499
