@@ -96,6 +96,11 @@ def classify(
     "--picture", type=click.Path(path_type=Path),
     help="Write the annotated frame here about once a second [default: heme-live.jpg].",
 )  # fmt: skip
+@click.option(
+    "--record", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.mp4",
+    help="Write the video that was analysed (.mp4, .avi, .mkv), and beside it a .jsonl of what "
+    "was drawn on it.",
+)  # fmt: skip
 @click.option("--sim-seed", type=int, default=0, show_default=True, help="Seed of --camera sim.")
 @click.option("--sim-truth", type=click.Path(path_type=Path), help="Write the simulated truth.")
 @click.option("--sim-crops", type=click.Path(path_type=Path),
@@ -107,8 +112,8 @@ def classify(
 @model_options
 def live(
     cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
-    headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None,
-    sim_crops: Path | None, sim_tour: int | None,
+    headless: bool, picture: Path | None, record: Path | None, sim_seed: int,
+    sim_truth: Path | None, sim_crops: Path | None, sim_tour: int | None,
     patience: float, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, each once, until Ctrl-C."""
@@ -117,7 +122,7 @@ def live(
     return run(
         Request(
             cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
-            sim_tour, bundle, precision, backend, optics, patience,
+            sim_tour, bundle, precision, backend, optics, patience, record=record,
         )
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from heme_edge.frames.reopen import Reopened
 from heme_edge.frames.stream import without_password
 from heme_edge.ledger import MOVING, SEPARATE, CellLedger
 from heme_edge.live.analyser import BATCH, Analyser
+from heme_edge.live.recording import Recording
 from heme_edge.live.request import Request, numbered
 from heme_edge.naming import Namer
 from heme_edge.optics.first import FirstFrames
@@ -41,6 +42,7 @@ class Camera:
         analysed: frames that were taken from it.
         ages_ms: from capture to publishing, of the newest frames.
         size: width and height of its frames, px.
+        recording: of it, or None.
     """
 
     number: int
@@ -52,6 +54,7 @@ class Camera:
     analysed: int = 0
     ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=AGES_KEPT))
     size: tuple[int, int] = (0, 0)
+    recording: Recording | None = None
 
     def record(self) -> dict[str, Any]:
         """What it did, for the summary."""
@@ -71,6 +74,7 @@ class Camera:
             "width_px": self.size[0],
             "height_px": self.size[1],
             "simulated": is_simulated(self.source),
+            **(self.recording.record() if self.recording else {}),
         }
 
 

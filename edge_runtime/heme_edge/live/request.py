@@ -8,6 +8,7 @@ from pathlib import Path
 from heme_edge.errors import HemeError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv")
 DEFAULT_PICTURE = Path("heme-live.jpg")
 PATIENCE_S = 60.0
 
@@ -20,6 +21,7 @@ class Request:
         cameras: what ``open_source`` opens, each a source of its own.
         um_per_px: None means from ``optics``, what the source knows, or measured on red cells.
         patience_s: a camera or stream that is lost is waited for so long.
+        record: video of what was analysed; its overlay goes beside it.
     """
 
     cameras: tuple[str, ...]
@@ -36,6 +38,7 @@ class Request:
     backend: str = "auto"
     optics: Path | None = None
     patience_s: float = PATIENCE_S
+    record: Path | None = None
 
 
 def numbered(path: Path, number: int, request: Request) -> Path:
@@ -55,3 +58,18 @@ def picture_file(request: Request, number: int) -> Path:
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise HemeError(f"'{path}' is not a .jpg or .png file.", "--picture live.jpg")
     return numbered(path, number, request)
+
+
+def recording_file(request: Request, number: int) -> Path:
+    """Where the recording of a source goes.
+
+    Raises:
+        HemeError: not a video's name, or it or its overlay is there already.
+    """
+    path = numbered(request.record or Path(), number, request)
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise HemeError(f"'{path}' is not a .mp4, .avi or .mkv file.", "--record smear.mp4")
+    for file in (path, path.with_suffix(".jsonl")):
+        if file.exists():
+            raise HemeError(f"'{file}' is there already.", "--record with another name")
+    return path

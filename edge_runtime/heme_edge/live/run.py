@@ -26,16 +26,19 @@ from heme_edge.detect import open_detector
 from heme_edge.live.camera import Camera, close_all, open_camera
 from heme_edge.live.reader import Reader
 from heme_edge.live.request import Request
-from heme_edge.live.show import JsonLines, Pictures, Show
+from heme_edge.live.show import Show
+from heme_edge.live.shows import Shows
 from heme_edge.live.slots import Slots
 from heme_edge.naming import Namer
 from heme_edge.notices import notice
 from heme_edge.offline import about_model, differential_lines, drift_warnings
 from heme_edge.optics.drift import DriftMeter
 from heme_edge.tally import Tally
+from heme_edge.temperature import Thermometer
 
 SUMS = ("frames_captured", "frames_analysed", "frames_used", "frames_refused", "cells_counted",
         "duplicates_refused", "crops_named")  # fmt: skip
+RECORDED = ("frames_recorded", "frames_not_recorded")
 
 
 def run(request: Request) -> int:
@@ -48,8 +51,8 @@ def run(request: Request) -> int:
         HemeError: wrong use, no such camera, or all were lost before the first frame.
     """
     bundle = load_bundle(request.bundle)
-    losses = bundle.accepted_losses
-    show: Show = JsonLines(losses) if request.headless else Pictures(request, losses)
+    thermometer = Thermometer(note)
+    show = Shows(request, bundle.accepted_losses, thermometer)
     backend = open_backend(bundle, request.backend, request.precision, say=note)
     namer = Namer(bundle, backend, open_detector(bundle=bundle), DriftMeter(bundle.info.optics))
     tally = Tally.of(bundle)
@@ -62,11 +65,12 @@ def run(request: Request) -> int:
             _analyse(cameras, slots, show, namer)
     finally:
         close_all([camera.source for camera in cameras])
+        show.close()
         namer.backend.close()
     errors = [slots.errors[number] for number in sorted(slots.errors)]
     if errors and not any(camera.analysed for camera in cameras):
         raise errors[0]
-    _finish(request, namer, tally, cameras, show)
+    _finish(request, namer, tally, cameras, show, thermometer)
     for error in errors:
         show_error(error)
     return EXIT_SOME_SKIPPED if errors else 0
@@ -118,11 +122,14 @@ def _say_drift(namer: Namer) -> bool:
 
 
 def _finish(
-    request: Request, namer: Namer, tally: Tally, cameras: Sequence[Camera], show: Show
-) -> None:
+    request: Request, namer: Namer, tally: Tally, cameras: Sequence[Camera], show: Show,
+    thermometer: Thermometer,
+) -> None:  # fmt: skip
     for camera in cameras:
         show.end(camera, camera.analyser.finish())
     summary = _summary(namer, tally, cameras)
+    if thermometer.highest:
+        summary["temperature_c"] = thermometer.highest
     if request.headless:
         print(json.dumps({"summary": summary}), flush=True)
         return
@@ -159,7 +166,7 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 def _together(cameras: Sequence[Camera], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Sums over several sources, and each source's own record."""
     sums: dict[str, Any] = {}
-    for key in SUMS:
+    for key in SUMS + (RECORDED if "recording" in records[0] else ()):
         values = [record[key] for record in records]
         sums[key] = (
             sum(map(Counter, values), Counter()) if isinstance(values[0], dict) else sum(values)

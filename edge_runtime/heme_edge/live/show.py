@@ -16,6 +16,7 @@ from heme_edge.live.analyser import Analysed, CountedCell
 from heme_edge.live.camera import Camera
 from heme_edge.live.request import Request, picture_file
 from heme_edge.notices import notice
+from heme_edge.temperature import Thermometer
 from heme_edge.writing import write_whole
 
 PICTURE_EVERY_S = 1.0
@@ -42,10 +43,11 @@ class JsonLines:
 
     Args:
         losses: the bundle's accepted losses.
+        thermometer: of the board, told every five seconds.
     """
 
-    def __init__(self, losses: Sequence[str]) -> None:
-        self._losses = losses
+    def __init__(self, losses: Sequence[str], thermometer: Thermometer) -> None:
+        self._losses, self._thermometer = losses, thermometer
         self._several = False
         self._started_s = time.monotonic()
 
@@ -78,6 +80,8 @@ class JsonLines:
         }
         if analysed.not_used:
             line["not_used"] = analysed.not_used
+        if heat := self._thermometer.look():
+            line["temperature_c"] = heat
         self._print(camera, line)
         self.end(camera, analysed.counted)
         for merge in analysed.merged:
@@ -121,8 +125,10 @@ class Pictures:
         HemeError: the files would be no pictures.
     """
 
-    def __init__(self, request: Request, losses: Sequence[str]) -> None:
-        self._losses = losses
+    def __init__(
+        self, request: Request, losses: Sequence[str], thermometer: Thermometer
+    ) -> None:  # fmt: skip
+        self._losses, self._thermometer = losses, thermometer
         self._files = [picture_file(request, number) for number in range(len(request.cameras))]
         self._next_s = dict.fromkeys(range(len(self._files)), 0.0)
         self._shown: dict[int, Analysed] = {}
@@ -144,9 +150,10 @@ class Pictures:
         self._next_s[camera.number] = time.monotonic() + PICTURE_EVERY_S
         self._write(camera)
         why = f", not used: {analysed.not_used}" if analysed.not_used else ""
+        heat = "".join(f", {name} {c:.0f} °C" for name, c in self._thermometer.look().items())
         print(
             f"frame {analysed.placed.frame.index}: {len(analysed.cells)} cells in view, "
-            f"{camera.analyser.cells_counted} counted, {age_ms:.0f} ms old{why}",
+            f"{camera.analyser.cells_counted} counted, {age_ms:.0f} ms old{heat}{why}",
             flush=True,
         )
 

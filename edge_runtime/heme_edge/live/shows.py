@@ -1,0 +1,94 @@
+"""Everything that a session shows and records, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from heme_edge import RESEARCH_USE_ONLY
+from heme_edge.cli_support import note
+from heme_edge.frames import is_simulated
+from heme_edge.live.analyser import Analysed, CountedCell
+from heme_edge.live.camera import Camera
+from heme_edge.live.recording import Recording, overlay_file
+from heme_edge.live.request import Request, recording_file
+from heme_edge.live.show import JsonLines, Pictures, Show
+from heme_edge.temperature import Thermometer
+
+
+class Shows:
+    """What a request asks for; a `Show` made of several, and to be closed.
+
+    Args:
+        request: of the user.
+        losses: the bundle's accepted losses.
+        thermometer: of the board.
+
+    Raises:
+        HemeError: a file has a name that cannot be, or is there already.
+    """
+
+    def __init__(
+        self, request: Request, losses: Sequence[str], thermometer: Thermometer
+    ) -> None:  # fmt: skip
+        lines = JsonLines(losses, thermometer) if request.headless else None
+        self._shows: list[Show] = [lines or Pictures(request, losses, thermometer)]
+        self._recorder = Recorder(request) if request.record else None
+        if self._recorder is not None:
+            self._shows.append(self._recorder)
+
+    def begin(self, cameras: Sequence[Camera]) -> None:
+        """See `Show`."""
+        for show in self._shows:
+            show.begin(cameras)
+
+    def frame(self, camera: Camera, analysed: Analysed, age_ms: float) -> None:
+        """See `Show`."""
+        for show in self._shows:
+            show.frame(camera, analysed, age_ms)
+
+    def end(self, camera: Camera, counted: Sequence[CountedCell]) -> None:
+        """See `Show`."""
+        for show in self._shows:
+            show.end(camera, counted)
+
+    def close(self) -> None:
+        """Finishes what is recorded."""
+        if self._recorder is not None:
+            self._recorder.close()
+
+
+class Recorder:
+    """Records each camera, see `Recording`.
+
+    Raises:
+        HemeError: a file is no video's, or is there already.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._files = [recording_file(request, number) for number in range(len(request.cameras))]
+        self._recordings: list[Recording] = []
+
+    def begin(self, cameras: Sequence[Camera]) -> None:
+        """Says where the recordings are."""
+        for camera, path in zip(cameras, self._files, strict=True):
+            about = {
+                "source": camera.source.name,
+                "simulated": is_simulated(camera.source),
+                "notice": RESEARCH_USE_ONLY,
+            }
+            camera.recording = Recording(path, about, note)
+            self._recordings.append(camera.recording)
+            note(f"Recording {path}, and what is drawn on it {overlay_file(path)}.")
+
+    def frame(self, camera: Camera, analysed: Analysed, age_ms: float) -> None:
+        """Hands the frame over."""
+        if camera.recording is not None:
+            camera.recording.offer(analysed)
+
+    def end(self, camera: Camera, counted: Sequence[CountedCell]) -> None:
+        """Nothing: files are finished by ``close``, however the session ends."""
+
+    def close(self) -> None:
+        """Finishes the files."""
+        for recording in self._recordings:
+            recording.close()
