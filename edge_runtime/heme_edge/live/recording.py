@@ -6,7 +6,9 @@ import json
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +25,8 @@ FRAMES_PER_S = 15.0
 WAITING = 4
 LEAST_FREE_BYTES = 64 << 20
 """A recording ends when so little is left on the disk, so that its file can be finished."""
-FINISH_S = 1.5
+FINISH_S = 1.0
+"""A disk that is not done by then at the end is left alone."""
 
 
 class Recording:
@@ -56,14 +59,12 @@ class Recording:
         if self._thread.is_alive() and not self._waiting.full():
             self._waiting.put_nowait(analysed)
 
-    def close(self) -> None:
-        """Finishes the files; a disk that hangs is left alone after 1.5 s."""
-        try:
-            if self._thread.is_alive():
-                self._waiting.put(None, timeout=FINISH_S)
-        except queue.Full:
-            pass
-        self._thread.join(FINISH_S)
+    def close(self, until_s: float) -> None:
+        """Finishes the files; a disk that hangs is left alone at ``until_s`` (monotonic)."""
+        if self._thread.is_alive():
+            with suppress(queue.Full):
+                self._waiting.put(None, timeout=max(0.0, until_s - time.monotonic()))
+        self._thread.join(max(0.0, until_s - time.monotonic()))
         if self._thread.is_alive():
             self._say(f"{self._path} could not be finished in time: the disk is too slow.")
 
@@ -126,7 +127,8 @@ class Recording:
         if self._video is not None:
             self._video.close()
         if self._overlay is not None:
-            self._overlay.close()
+            with suppress(OSError):  # what could not be written has been said
+                self._overlay.close()
 
 
 def overlay_file(video: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from heme_edge import RESEARCH_USE_ONLY
@@ -9,7 +10,7 @@ from heme_edge.cli_support import note
 from heme_edge.frames import is_simulated
 from heme_edge.live.analyser import Analysed, CountedCell
 from heme_edge.live.camera import Camera
-from heme_edge.live.recording import Recording, overlay_file
+from heme_edge.live.recording import FINISH_S, Recording, overlay_file
 from heme_edge.live.request import Request, recording_file
 from heme_edge.live.show import JsonLines, Pictures, Show
 from heme_edge.temperature import Thermometer
@@ -89,6 +90,7 @@ class Recorder:
         """Nothing: files are finished by ``close``, however the session ends."""
 
     def close(self) -> None:
-        """Finishes the files."""
+        """Finishes the files, of all cameras in one second."""
+        until_s = time.monotonic() + FINISH_S
         for recording in self._recordings:
-            recording.close()
+            recording.close(until_s)
