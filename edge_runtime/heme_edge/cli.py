@@ -85,8 +85,8 @@ def classify(
 @main.command()
 @click.option(
     "--camera", "cameras", required=True, multiple=True, metavar="SRC",
-    help="Camera number or /dev path, http:// or rtsp:// stream, video file, photo folder, or sim; "
-    "give it again for each further one.",
+    help="Camera number or /dev path, csi or csi:1 (Jetson), http:// or rtsp:// stream, video "
+    "file, photo folder, or sim; give it again for each further one.",
 )  # fmt: skip
 @scale_option
 @optics_option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,14 +60,17 @@ def _packages() -> Iterator[str]:
 def _opencv() -> Iterator[str]:
     try:
         import cv2
+
+        from heme_edge.frames.csi import GST_LAUNCH
     except ImportError as error:
         yield f"  cannot be imported: {error}. Try: pip install 'heme-edge[cv2]'"
         return
     yield f"  version       {cv2.__version__}"
-    yield f"  GStreamer     {opencv_has('GStreamer')} (CSI cameras of a Jetson need it)"
+    yield f"  GStreamer     {opencv_has('GStreamer')} (CSI cameras of a Jetson need it,"
+    yield f"                or {GST_LAUNCH}: {shutil.which(GST_LAUNCH) or 'NO'})"
     yield f"  FFMPEG        {opencv_has('FFMPEG')} (network streams and video need it)"
     yield f"  V4L2          {opencv_has('v4l/v4l2')} (USB cameras need it)"
-    yield f"  GUI           {opencv_has('GUI')}"
+    yield f"  GUI           {opencv_has('GUI')} (--window needs it)"
     both = [p for p in ("opencv-python", "opencv-python-headless") if version_of(p)]
     if len(both) > 1:
         yield "  WARNING: opencv-python and opencv-python-headless break each other; remove one"
