@@ -117,14 +117,16 @@ def live(
     patience: float, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, each once, until Ctrl-C."""
-    from heme_edge.live import Request, run
+    from heme_edge.stopping import Stopping
 
-    return run(
-        Request(
+    with Stopping() as stopping:
+        from heme_edge.live import Request, run
+
+        asked = Request(
             cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
             sim_tour, bundle, precision, backend, optics, patience, record=record,
-        )
-    )  # fmt: skip
+        )  # fmt: skip
+        return run(asked, stopping)
 
 
 def _batches(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:

@@ -6,14 +6,10 @@ A thread for each camera reads and places its frames; this one searches, names a
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -33,6 +29,7 @@ from heme_edge.naming import Namer
 from heme_edge.notices import notice
 from heme_edge.offline import about_model, differential_lines, drift_warnings
 from heme_edge.optics.drift import DriftMeter
+from heme_edge.stopping import Stopping
 from heme_edge.tally import Tally
 from heme_edge.temperature import Thermometer
 
@@ -41,15 +38,21 @@ SUMS = ("frames_captured", "frames_analysed", "frames_used", "frames_refused", "
 RECORDED = ("frames_recorded", "frames_not_recorded")
 
 
-def run(request: Request) -> int:
+def run(request: Request, stopping: Stopping) -> int:
     """Runs until the sources end, ``seconds`` have passed, or Ctrl-C; then prints the summary.
+
+    Args:
+        request: of the user.
+        stopping: entered before the packages of this were imported.
 
     Returns:
         0, or 1 when a source was lost after frames had been analysed.
 
     Raises:
         HemeError: wrong use, no such camera, or all were lost before the first frame.
+        KeyboardInterrupt: Ctrl-C before the first frame.
     """
+    stopping.check()
     bundle = load_bundle(request.bundle)
     thermometer = Thermometer(note)
     show = Shows(request, bundle.accepted_losses, thermometer)
@@ -60,8 +63,9 @@ def run(request: Request) -> int:
     slots = Slots(len(request.cameras))
     try:
         for number in range(len(request.cameras)):
+            stopping.check()
             cameras.append(open_camera(number, request, bundle, namer, tally))
-        with _stopping(slots.close, request.seconds):
+        with stopping.calling(slots.close, request.seconds):
             _analyse(cameras, slots, show, namer)
     finally:
         close_all([camera.source for camera in cameras])
@@ -74,27 +78,6 @@ def run(request: Request) -> int:
     for error in errors:
         show_error(error)
     return EXIT_SOME_SKIPPED if errors else 0
-
-
-@contextmanager
-def _stopping(stop: Callable[[], None], seconds: float | None) -> Iterator[None]:
-    """Stops on Ctrl-C, on SIGTERM and when time is up."""
-
-    def pressed(_signal: int, _frame: FrameType | None) -> None:
-        # A thread, since the stop may wait for a lock that the interrupted thread holds.
-        threading.Thread(target=stop, daemon=True).start()
-
-    old = {s: signal.signal(s, pressed) for s in (signal.SIGINT, signal.SIGTERM)}
-    timer = threading.Timer(seconds or 0, stop)
-    timer.daemon = True
-    if seconds:
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def _analyse(cameras: Sequence[Camera], slots: Slots, show: Show, namer: Namer) -> None:
