@@ -25,6 +25,7 @@ class Stopping:
         self._begun = False
 
     def __enter__(self) -> Stopping:
+        """Listens."""
         self._old = {number: signal.signal(number, self._heard) for number in SIGNALS}
         return self
 
@@ -32,6 +33,7 @@ class Stopping:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
+        """Leaves the signals as they were."""
         for number, handler in self._old.items():
             signal.signal(number, handler)
         if error is not None and self._pressed and not self._begun:

@@ -110,11 +110,14 @@ class Watched:
         options: of the command.
         start: the camera that it watches, started before and killed after it.
         scale: given, or to be measured.
+        headless: as JSON lines; else ``text`` has what is printed.
     """
 
-    def __init__(self, *options: str, start: Camera, scale: bool = True) -> None:
+    def __init__(
+        self, *options: str, start: Camera, scale: bool = True, headless: bool = True
+    ) -> None:
         self.server = start.__enter__()
-        command = [sys.executable, "-m", "heme_edge.cli", "live", "--headless"]
+        command = [sys.executable, "-m", "heme_edge.cli", "live", *["--headless"] * headless]
         model = ("--backend", "onnxruntime", "--precision", "fp32")
         given = ("--um-per-px", "0.25") if scale else ()
         self.process = subprocess.Popen(
@@ -124,6 +127,7 @@ class Watched:
             text=True,
         )
         self.lines: list[tuple[float, dict[str, Any]]] = []
+        self.text: list[tuple[float, str]] = []
         self.said: list[tuple[float, str]] = []
         self._threads = [
             threading.Thread(target=self._read_lines), threading.Thread(target=self._read_said)
@@ -134,7 +138,9 @@ class Watched:
     def _read_lines(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.lines.append((time.monotonic(), json.loads(line)))
+            self.text.append((time.monotonic(), line))
+            if line.startswith("{"):
+                self.lines.append((time.monotonic(), json.loads(line)))
 
     def _read_said(self) -> None:
         assert self.process.stderr is not None
@@ -148,8 +154,10 @@ class Watched:
         )
 
     def wait_said(self, text: str, limit_s: float = 40.0) -> float:
-        """When this was said on stderr."""
-        return self._wait(lambda: [at for at, line in self.said if text in line], 1, limit_s)
+        """When this was said, on stderr or, without ``--headless``, on stdout."""
+        return self._wait(
+            lambda: [at for at, line in self.said + self.text if text in line], 1, limit_s
+        )
 
     def _wait(self, found: Any, count: int, limit_s: float) -> float:
         end = time.monotonic() + limit_s
