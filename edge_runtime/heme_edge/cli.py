@@ -101,6 +101,7 @@ def classify(
     help="Write the video that was analysed (.mp4, .avi, .mkv), and beside it a .jsonl of what "
     "was drawn on it.",
 )  # fmt: skip
+@click.option("--window", is_flag=True, help="Show the annotated frame on the screen; q ends.")
 @click.option("--sim-seed", type=int, default=0, show_default=True, help="Seed of --camera sim.")
 @click.option("--sim-truth", type=click.Path(path_type=Path), help="Write the simulated truth.")
 @click.option("--sim-crops", type=click.Path(path_type=Path),
@@ -112,8 +113,8 @@ def classify(
 @model_options
 def live(
     cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
-    headless: bool, picture: Path | None, record: Path | None, sim_seed: int,
-    sim_truth: Path | None, sim_crops: Path | None, sim_tour: int | None,
+    headless: bool, picture: Path | None, record: Path | None, window: bool,
+    sim_seed: int, sim_truth: Path | None, sim_crops: Path | None, sim_tour: int | None,
     patience: float, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, each once, until Ctrl-C."""
@@ -124,7 +125,7 @@ def live(
 
         asked = Request(
             cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
-            sim_tour, bundle, precision, backend, optics, patience, record=record,
+            sim_tour, bundle, precision, backend, optics, patience, record=record, window=window,
         )  # fmt: skip
         return run(asked, stopping)
 

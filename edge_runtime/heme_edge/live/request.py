@@ -22,6 +22,7 @@ class Request:
         um_per_px: None means from ``optics``, what the source knows, or measured on red cells.
         patience_s: a camera or stream that is lost is waited for so long.
         record: video of what was analysed; its overlay goes beside it.
+        window: annotated frames are shown on the screen.
     """
 
     cameras: tuple[str, ...]
@@ -39,6 +40,7 @@ class Request:
     optics: Path | None = None
     patience_s: float = PATIENCE_S
     record: Path | None = None
+    window: bool = False
 
 
 def numbered(path: Path, number: int, request: Request) -> Path:

@@ -55,12 +55,12 @@ def run(request: Request, stopping: Stopping) -> int:
     stopping.check()
     bundle = load_bundle(request.bundle)
     thermometer = Thermometer(note)
-    show = Shows(request, bundle.accepted_losses, thermometer)
+    slots = Slots(len(request.cameras))
+    show = Shows(request, bundle.accepted_losses, thermometer, slots.close)
     backend = open_backend(bundle, request.backend, request.precision, say=note)
     namer = Namer(bundle, backend, open_detector(bundle=bundle), DriftMeter(bundle.info.optics))
     tally = Tally.of(bundle)
     cameras: list[Camera] = []
-    slots = Slots(len(request.cameras))
     try:
         for number in range(len(request.cameras)):
             stopping.check()

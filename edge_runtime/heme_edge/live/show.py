@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from heme_edge.crops import Image
 from heme_edge.draw import annotate
 from heme_edge.frames import is_simulated
 from heme_edge.ledger import Merged
@@ -175,8 +176,13 @@ class Pictures:
     def _picture(self, camera: Camera, analysed: Analysed, path: Path) -> bytes:
         import cv2
 
-        simulated = "SIMULATED SMEAR." if is_simulated(camera.source) else ""
-        notes = f"{simulated} {camera.scale.words}.".replace("µ", "u")
-        placed = analysed.placed
-        image = annotate(placed.frame.image, analysed.cells, notes, self._losses, placed.focus)
+        image = annotated(camera, analysed, self._losses)
         return cv2.imencode(path.suffix.lower(), image[..., ::-1])[1].tobytes()
+
+
+def annotated(camera: Camera, analysed: Analysed, losses: Sequence[str]) -> Image:
+    """A frame as it is shown to people, RGB; see `annotate`."""
+    simulated = "SIMULATED SMEAR." if is_simulated(camera.source) else ""
+    notes = f"{simulated} {camera.scale.words}.".replace("µ", "u")
+    placed = analysed.placed
+    return annotate(placed.frame.image, analysed.cells, notes, losses, placed.focus)

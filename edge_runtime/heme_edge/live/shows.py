@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.cli_support import note
@@ -13,6 +13,7 @@ from heme_edge.live.camera import Camera
 from heme_edge.live.recording import FINISH_S, Recording, overlay_file
 from heme_edge.live.request import Request, recording_file
 from heme_edge.live.show import JsonLines, Pictures, Show
+from heme_edge.live.window import Windows
 from heme_edge.temperature import Thermometer
 
 
@@ -23,19 +24,24 @@ class Shows:
         request: of the user.
         losses: the bundle's accepted losses.
         thermometer: of the board.
+        stop: ends the session.
 
     Raises:
-        HemeError: a file has a name that cannot be, or is there already.
+        HemeError: a file has a name that cannot be, or is there already; no window can be opened.
     """
 
     def __init__(
-        self, request: Request, losses: Sequence[str], thermometer: Thermometer
+        self, request: Request, losses: Sequence[str], thermometer: Thermometer,
+        stop: Callable[[], None],
     ) -> None:  # fmt: skip
         lines = JsonLines(losses, thermometer) if request.headless else None
         self._shows: list[Show] = [lines or Pictures(request, losses, thermometer)]
-        self._recorder = Recorder(request) if request.record else None
-        if self._recorder is not None:
-            self._shows.append(self._recorder)
+        self._closed_at_the_end: list[Recorder | Windows] = []
+        if request.record:
+            self._closed_at_the_end.append(Recorder(request))
+        if request.window:
+            self._closed_at_the_end.append(Windows(losses, stop))
+        self._shows += self._closed_at_the_end
 
     def begin(self, cameras: Sequence[Camera]) -> None:
         """See `Show`."""
@@ -53,9 +59,9 @@ class Shows:
             show.end(camera, counted)
 
     def close(self) -> None:
-        """Finishes what is recorded."""
-        if self._recorder is not None:
-            self._recorder.close()
+        """Finishes what is recorded, closes windows."""
+        for show in self._closed_at_the_end:
+            show.close()
 
 
 class Recorder:
