@@ -11,6 +11,7 @@ import pytest
 from heme_edge.errors import SourceError
 from heme_edge.frames import FrameSource, open_source
 from heme_edge.frames.csi import pipeline
+from heme_edge.frames.reopen import Reopened
 from tests.edge_runtime.csi_kit import SIZE, install, runs
 from tests.edge_runtime.test_frames_kit import is_red, no_leaked_threads, number_of
 
@@ -81,6 +82,25 @@ def test_its_death_is_said_with_its_last_words(
         "ERROR: from element nvarguscamerasrc0: CANCELLED)."
     )
     assert "nvargus-daemon" in error.hint
+
+
+def test_a_new_one_is_started_after_its_death(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, limit=9)
+    said: list[str] = []
+    source = Reopened(open_here(), open_here, 5.0, said.append)
+    indices = []
+    while len(indices) < 12:
+        frame = source.read()
+        assert frame is not None
+        indices.append(frame.index)
+    source.close()
+    assert indices == sorted(set(indices))
+    assert indices[-1] > 9
+    assert "Trying again for 5 s." in said[0]
+    assert said[1] == "Camera csi:0 is back."
+    assert not runs(tmp_path)
 
 
 def test_its_stall_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from heme_edge.errors import HemeError
 from heme_edge.live.analyser import Analysed, CountedCell
@@ -15,6 +16,7 @@ from heme_edge.live.show import annotated
 from heme_edge.opencv_build import opencv_has
 
 REFRESH_MS = 30
+FIRST_WIDTH_PX = 1280
 KEYS = (ord("q"), 27)
 """That end the session; 27 is Esc."""
 CLOSE_WAIT_S = 0.5
@@ -87,20 +89,26 @@ class Windows:
             if cv2.waitKey(REFRESH_MS) & 0xFF in KEYS or self._one_was_closed():
                 self._stop()
                 break
-        cv2.destroyAllWindows()
+        with suppress(cv2.error):  # where the user closed the last one
+            cv2.destroyAllWindows()
 
     def _draw(self) -> None:
         import cv2
 
         for title in list(self._newest):
             camera, analysed = self._newest.pop(title)
+            image = annotated(camera, analysed, self._losses)
             if title not in self._shown:
                 cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_GUI_NORMAL)
+                width = min(image.shape[1], FIRST_WIDTH_PX)
+                cv2.resizeWindow(title, width, width * image.shape[0] // image.shape[1])
                 self._shown.add(title)
-            cv2.imshow(title, annotated(camera, analysed, self._losses)[..., ::-1])
+            cv2.imshow(title, image[..., ::-1])
 
     def _one_was_closed(self) -> bool:
         import cv2
 
-        visible = (cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) for title in self._shown)
-        return any(value < 1 for value in visible)
+        try:
+            return any(cv2.getWindowProperty(t, cv2.WND_PROP_VISIBLE) < 1 for t in self._shown)
+        except cv2.error:  # Qt knows no windows any more once the last is closed
+            return True
