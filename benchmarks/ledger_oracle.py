@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from benchmarks.ledger_score import Line, Row, View, cell_of, read_lines, score, sharp, well_inside
 
+from heme_edge.bundle import load_bundle
 from heme_edge.crops import Image
 from heme_edge.detect import open_detector
 from heme_edge.ledger import CellLedger, Entry, Merged, Window
@@ -175,7 +176,7 @@ def _tour(number: int, asked: argparse.Namespace, slide: Smear) -> dict[str, Any
 
 
 def _searched() -> Finds:
-    detector = open_detector()
+    detector = open_detector(bundle=load_bundle(None))
     return lambda image, _frame: detector.find(image, UM_PER_PX)
 
 
