@@ -154,7 +154,7 @@ def _known(cells: list[Line], noise_um: float) -> Finds:
     return finds
 
 
-def _truth(stage: SimulatedStage) -> list[Line]:
+def truth_of(stage: SimulatedStage) -> list[Line]:
     """Lines of the truth file for every frame of the tour."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "truth.jsonl"
@@ -167,7 +167,7 @@ def _truth(stage: SimulatedStage) -> list[Line]:
 
 def _tour(number: int, asked: argparse.Namespace, slide: Smear) -> dict[str, Any]:
     stage = SimulatedStage(seed=asked.seed, view=TOUR_VIEW_PX, smear=slide, tour=TOURS[number])
-    lines = _truth(stage)
+    lines = truth_of(stage)
     finds = _known([line for line in lines if "cell" in line], asked.noise_um)
     if asked.detector:
         finds = _searched()
