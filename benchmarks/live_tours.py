@@ -5,18 +5,19 @@
 
 Each tour is drawn to a video of 1280x960 px and 30 frames a second first (MPEG-4, so the network
 sees compressed pictures), then `live --real-time --headless` plays it in a process of its own,
-decoding included. Prints one JSON line for each tour: the score of `ledger_score`, ages in ms, frames
-taken and searched a second, the largest resident memory. Run it with nothing else on the machine.
+decoding included. Prints one JSON line for each tour: the score of `ledger_score`, ages in ms,
+frames taken and searched a second, the largest resident memory. It wants a machine for itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import cv2
 import numpy as np
 from benchmarks.ledger_oracle import UM_PER_PX, truth_of
 from benchmarks.ledger_score import Line, View, ledger_rows, read_lines, score
+from benchmarks.soak import state
 
 from heme_edge.sim.slide import Smear
 from heme_edge.sim.stage import SimulatedStage
@@ -50,11 +52,14 @@ def played(video: Path, lines: Path, options: list[str]) -> float:
     own = ["--real-time", "--headless", "--um-per-px", str(UM_PER_PX), *options]
     with lines.open("w") as out:
         process = subprocess.Popen([*command, *own], stdout=out, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+        rss_mib = 0.0
+        while process.poll() is None:
+            with suppress(OSError, KeyError):  # it ends while it is looked at
+                rss_mib = max(rss_mib, state(process.pid)["largest_rss_mib"])
+            time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f"live ended with {process.returncode}")
-    return usage.ru_maxrss / 1024
+    return rss_mib
 
 
 def measured(lines: list[Line]) -> dict[str, Any]:

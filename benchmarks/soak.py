@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -54,6 +53,7 @@ class Camera(BaseHTTPRequestHandler):
     videos: tuple[Path, ...] = ()
 
     def do_GET(self) -> None:
+        """One client."""
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=f")
         self.end_headers()
@@ -70,14 +70,15 @@ class Camera(BaseHTTPRequestHandler):
 
 
 def state(pid: int) -> dict[str, float]:
-    """Resident memory in MiB, threads and open files of a process."""
+    """Resident memory in MiB, now and at most so far, threads and open files of a process."""
     fields = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
     return {
         "rss_mib": int(fields["VmRSS"].split()[0]) / 1024,
+        "largest_rss_mib": int(fields["VmHWM"].split()[0]) / 1024,
         "threads": int(fields["Threads"]),
-        "open_files": len(os.listdir(f"/proc/{pid}/fd")),
+        "open_files": sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
     }
 
 

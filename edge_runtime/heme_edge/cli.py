@@ -105,7 +105,7 @@ def classify(
 @click.option("--patience", type=click.FloatRange(0), default=60.0, show_default=True,
               help="Seconds that a lost camera or stream is waited for.")  # fmt: skip
 @click.option("--real-time", is_flag=True,
-              help="Play a video at its own rate, as a camera; late frames are dropped.")  # fmt: skip
+              help="Play a video as a camera would, late frames dropped.")  # fmt: skip
 @model_options
 def live(
     cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
