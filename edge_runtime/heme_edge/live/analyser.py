@@ -21,7 +21,7 @@ from heme_edge.stage import LOST
 from heme_edge.tally import UNCERTAIN, Tally
 
 NOTHING_NEW = "nothing-new"
-BATCH = 32
+BATCH = 12
 """Crops that are named of one frame of a live source; the rest has its turn in the next."""
 
 
@@ -172,7 +172,7 @@ class Analyser:
 
     def _take_back(self, merge: Merged) -> None:
         """A cell that was counted twice is counted once."""
-        if merge.both_counted:
+        if merge.taken_back:
             cell = self._counted.pop(merge.gone.id)
             self.tally.take_back(cell.name.code, cell.reason)
 
