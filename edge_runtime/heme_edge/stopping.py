@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+OPENING = "opening"
+"""Name of the thread that opens a camera, which may hang in a driver or in native code."""
 
 
 class Stopping:
@@ -26,6 +31,7 @@ class Stopping:
 
     def __enter__(self) -> Stopping:
         """Listens."""
+        atexit.register(_leave)
         self._old = {number: signal.signal(number, self._heard) for number in SIGNALS}
         return self
 
@@ -38,6 +44,7 @@ class Stopping:
             signal.signal(number, handler)
         if error is not None and self._pressed and not self._begun:
             raise KeyboardInterrupt from error
+        atexit.unregister(_leave)
 
     def check(self) -> None:
         """Raises KeyboardInterrupt where a signal came."""
@@ -66,3 +73,14 @@ class Stopping:
             raise KeyboardInterrupt
         # A thread, since the stop may wait for a lock that the interrupted thread holds.
         threading.Thread(target=self._stop, daemon=True).start()
+
+
+def _leave() -> None:
+    """After all else at exit: a thread that is still opening something is not waited for.
+
+    Python would break it off amid native code, which aborts the program.
+    """
+    if any(thread.name == OPENING for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + signal.SIGINT)

@@ -25,6 +25,7 @@ from heme_edge.naming import Namer
 from heme_edge.optics.first import FirstFrames
 from heme_edge.optics.session import SessionScale, known_scale, measured_scale
 from heme_edge.optics.use import Optics, open_optics
+from heme_edge.stopping import OPENING
 from heme_edge.tally import Tally
 
 AGES_KEPT = 100_000
@@ -146,7 +147,7 @@ def aside(function: Callable[[], T]) -> T:
             errors.append(error)
         done.set()
 
-    threading.Thread(target=call, name="opening", daemon=True).start()
+    threading.Thread(target=call, name=OPENING, daemon=True).start()
     done.wait()
     for error in errors:
         raise error
