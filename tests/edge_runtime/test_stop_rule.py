@@ -1,4 +1,4 @@
-"""The stop rule: exact against SciPy, and wrong no oftener than it says, however often one looks."""
+"""The stop rule: exact against SciPy; wrong no oftener than it says, however often one looks."""
 
 from __future__ import annotations
 

@@ -1,0 +1,59 @@
+"""The server: uvicorn in a thread of its own, so that nothing of the analysis waits for it."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+from heme_edge.web.address import Address
+from heme_edge.web.application import application
+from heme_edge.web.desk import Desk
+
+MOST_CONNECTIONS = 64
+CLOSE_S = 2
+
+
+class PageServer:
+    """Serves the page from ``__enter__`` to ``__exit__``.
+
+    Args:
+        desk: what the page shows.
+        address: where.
+
+    Raises:
+        AddressError: it cannot be served there.
+        ImportError: the extra ``[web]`` is not installed.
+    """
+
+    def __init__(self, desk: Desk, address: Address) -> None:
+        import uvicorn
+
+        self.address, self._socket = address.listen()
+        self._desk = desk
+        config = uvicorn.Config(
+            application(desk, self.address), log_level="warning", access_log=False, lifespan="on",
+            ws="none", http="h11", loop="asyncio", server_header=False, proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=CLOSE_S,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="page", daemon=True)
+
+    def __enter__(self) -> PageServer:
+        """Begins to serve; the socket listens already."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends; open connections are cut after two seconds."""
+        self._server.should_exit = True
+        self._thread.join(2 * CLOSE_S)
+        self._socket.close()
+        self._desk.close()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])
