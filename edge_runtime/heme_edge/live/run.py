@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
@@ -140,20 +139,12 @@ def _summary(namer: Namer, tally: Tally, cameras: Sequence[Camera]) -> dict[str,
     records = [camera.record() for camera in cameras]
     return {
         **(records[0] if len(cameras) == 1 else _together(cameras, records)),
-        "differential": {
-            "counted": tally.total,
-            "not_counted": dict(tally.left_out),
-            "classes": [_rounded(asdict(row)) for row in tally.rows()],
-        },
+        "differential": tally.record(),
         "drift": namer.drift.report() if namer.drift else None,
         "counts": "each physical cell once",
         "notice": RESEARCH_USE_ONLY,
         **about_model(namer.bundle, namer.backend.name),
     }
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: round(v, 2) if isinstance(v, float) else v for key, v in row.items()}
 
 
 def _together(cameras: Sequence[Camera], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
