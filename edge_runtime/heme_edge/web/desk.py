@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from heme_edge.cells import cell_class
+from heme_edge.cells import CELL_CLASSES, cell_class
 from heme_edge.live.pause import Pause
 from heme_edge.session import Session
 from heme_edge.stop_rule import Goal
-from heme_edge.tally import Tally
+from heme_edge.web.clock import clock
 from heme_edge.web.figures import figures
 from heme_edge.web.live_picture import LivePicture
 from heme_edge.web.uploads import Model, Uploads
@@ -65,7 +65,7 @@ class Desk:
     pictures: Sequence[LivePicture] = ()
     ended: bool = False
     _busy: threading.Lock = field(default_factory=threading.Lock)
-    _version: int = -1
+    _version: int = 0
     _figures: dict[str, Any] = field(default_factory=dict)
     _told: bool = False
 
@@ -82,36 +82,32 @@ class Desk:
             "status": self._status(),
             "paused": self.pause is not None and self.pause.on,
             "losses": list(settings.accepted_losses),
-            "classes": self.classes(),
+            "classes": self._classes(),
+            "vocabulary": [_class(one.code, one.name) for one in CELL_CLASSES],
             "sources": [asdict(news) for news in self.news],
             "signed": signature and {"initials": signature.initials, "time": clock(signature.time)},
             "version": self._version,
             "figures": self._figures,
         }
 
-    def classes(self) -> list[dict[str, Any]]:
-        """The bundle's classes in its order."""
-        return [
-            {"code": one.code, "name": one.name, "lineage": cell_class(one.code).lineage}
-            for one in self.session.settings.classes
-        ]
+    def _classes(self) -> list[dict[str, str]]:
+        """The bundle's classes, and those that a person named besides."""
+        said = {one.code: one.name for one in self.session.settings.classes}
+        said |= {row["code"]: row["name"] for row in self._figures["classes"]}
+        return [_class(code, name) for code, name in said.items()]
 
     def refresh(self) -> None:
         """Brings the figures up to date, and rests counting once when the goal is reached."""
         with self._busy:
-            version = self.session.version()
-            if version == self._version:
+            news = self.session.log(after=self._version)
+            if not news:
                 return
             tally = self.session.tally()
             self._figures = figures(tally, self.goal)
-            self._version = version
+            self._version = news[-1].seq
             if self.pause is not None and not self._told and self.goal.reached(tally):
                 self._told = True
                 self.pause.on, self.pause.why = True, "the goal is reached"
-
-    def tally(self) -> Tally:
-        """As it is now."""
-        return self.session.tally()
 
     def set_pause(self, on: bool) -> None:
         """Rests counting, or goes on; nothing for a finished session."""
@@ -134,8 +130,5 @@ class Desk:
         return "Counting."
 
 
-def clock(time_s: float) -> str:
-    """Local time of seconds since 1970, for people."""
-    from datetime import datetime
-
-    return datetime.fromtimestamp(time_s).strftime("%Y-%m-%d %H:%M:%S")
+def _class(code: str, name: str) -> dict[str, str]:
+    return {"code": code, "name": name, "lineage": cell_class(code).lineage}

@@ -43,10 +43,15 @@ class Guard:
         self._cookie = f"heme-edge-{address.port}"
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One request."""
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        """One request; the server's start and end are passed on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {
+            name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]
+        }
         send = _with_headers(send)
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        hosts = [text for name, text in scope["headers"] if name == b"host"]
         if len(hosts) != 1 or not self._address.answers_to(headers["host"]):
             await _refuse(send, 421, REFUSED_NAME)
         elif self._address.token and await self._token_missing(scope, headers, send):

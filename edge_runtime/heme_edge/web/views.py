@@ -83,7 +83,9 @@ def scanned(session: Session) -> dict[str, Any]:
             (*place, one.code, not one.reason)
         )  # fmt: skip
     order = sorted(found, key=lambda key: -len(found[key]))
-    return {"patches": [_patch(key, list(frames.get(key, {}).values()), found[key]) for key in order]}
+    return {
+        "patches": [_patch(key, list(frames.get(key, {}).values()), found[key]) for key in order]
+    }
 
 
 def _square(frame: FrameRow) -> tuple[int, int]:

@@ -2,16 +2,17 @@
 import { $, attempt, element, get, post } from "./server.js";
 
 const PAGE = 200;
+const REASONS = ["uncertain", "artifact", "not-in-differential", "edge", "unreadable-field"];
 const items = new Map();
 let limit = PAGE;
 let chosen = null;
 let names = new Map();
 let changed = () => {};
 
-export function startGallery(classes, whenChanged) {
+export function startGallery(classes, vocabulary, whenChanged) {
   changed = whenChanged;
-  names = new Map(classes.map((one) => [one.code, one.name]));
-  const options = [["", "all"], ["reason=uncertain", "uncertain"], ["reason=not", "all not counted"]];
+  names = new Map(vocabulary.map((one) => [one.code, one.name]));
+  const options = [["", "all"], ...REASONS.map((reason) => [`reason=${reason}`, `not counted: ${reason}`])];
   options.push(...classes.map((one) => [`code=${one.code}`, `${one.code} ${one.name}`]));
   $("filter").replaceChildren(...options.map(([value, text]) => element("option", text, { value })));
   $("filter").addEventListener("change", () => { limit = PAGE; $("cells").scrollTop = 0; reload(); });
@@ -24,7 +25,7 @@ export function startGallery(classes, whenChanged) {
     $(name).addEventListener("input", () => document.documentElement.style.setProperty(`--${name}`, $(name).value));
   }
   $("plain").addEventListener("click", plain);
-  startCloser(classes);
+  startCloser(vocabulary);
 }
 
 function plain() {
@@ -42,7 +43,7 @@ export async function reload() {
   show(found);
 }
 
-function show({ total, cells }) {
+function show({ more, cells }) {
   const at = chosen ? [...$("cells").children].indexOf(chosen) : -1;
   const kept = new Set(cells.map((cell) => cell.id));
   for (const [id, item] of items) if (!kept.has(id)) { item.remove(); items.delete(id); }
@@ -52,8 +53,8 @@ function show({ total, cells }) {
     if ($("cells").children[place] !== item) $("cells").insertBefore(item, $("cells").children[place] || null);
   });
   if (chosen && !chosen.isConnected) choose($("cells").children[Math.min(at, cells.length - 1)] || null);
-  $("more").hidden = cells.length >= total;
-  $("gallery-words").textContent = `${cells.length} of ${total} cells, least certain first`;
+  $("more").hidden = !more;
+  $("gallery-words").textContent = `${cells.length}${more ? " of more" : ""} cells, least certain first`;
 }
 
 function make(id) {
@@ -66,7 +67,7 @@ function make(id) {
 }
 
 function label(item, cell) {
-  const second = cell.corrected ? `by hand, was ${cell.first_code}` : `${(100 * cell.probability).toFixed(0)} %`;
+  const second = cell.corrected ? `by hand, was ${cell.named}` : `${(100 * cell.probability).toFixed(0)} %`;
   const [, code, words] = item.children;
   code.textContent = cell.code + (cell.reason === "uncertain" ? "?" : "");
   words.textContent = cell.reason && cell.reason !== "uncertain" ? `${second}, ${cell.reason}` : second;

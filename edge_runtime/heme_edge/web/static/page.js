@@ -19,7 +19,7 @@ async function begin() {
   classes = state.classes;
   keys = keyOf(classes);
   layTable(classes);
-  startGallery(classes, () => { seen.version = -1; look(); });
+  startGallery(classes, state.vocabulary, () => { seen.version = -1; look(); });
   startDrag(classes);
   startMap(classes);
   startPhotos();

@@ -38,7 +38,6 @@ function line(name, cells) {
 export function showFigures(figures) {
   for (const one of figures.classes) fill(one.code, one);
   for (const one of figures.lineages) fill(one.lineage, one);
-  for (const [code, count] of Object.entries(figures.beside)) fill(code, { count });
   $("tally-words").textContent = `${figures.total} nucleated cells counted`;
   const out = Object.entries(figures.left_out).map(([reason, count]) => `${count} ${reason}`);
   $("left-out").textContent = `Not counted: ${out.join(", ") || "none"}. Red cells are never searched for.`;
@@ -49,8 +48,7 @@ export function showFigures(figures) {
 function fill(name, one) {
   const cells = rows.get(name)?.cells;
   if (!cells) return;
-  const known = one.percent !== undefined;
-  [String(one.count), known ? percent(one.percent) : "", known ? interval(one) : ""].forEach((text, at) => {
+  [String(one.count), percent(one.percent), interval(one)].forEach((text, at) => {
     if (cells[at + 2].textContent !== text) cells[at + 2].textContent = text;
   });
 }
