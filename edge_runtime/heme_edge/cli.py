@@ -163,17 +163,17 @@ def bench(
 
 @main.command("open")
 @click.argument("session", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--web", "address", default="127.0.0.1:8300", show_default=True, metavar="HOST:PORT",
-              help="Where the page is served; where others can reach it, it needs a token.")  # fmt: skip
+@click.option("--web", "at", default="127.0.0.1:8300", show_default=True, metavar="HOST:PORT",
+              help="Where it is served; a token is needed where others can reach it.")  # fmt: skip
 @model_options
 def open_(
-    session: Path, address: str, bundle: Path | None, precision: str, backend: str
+    session: Path, at: str, bundle: Path | None, precision: str, backend: str
 ) -> None:  # fmt: skip
     """Show the page over a finished SESSION: look, correct, sign, export."""
     from heme_edge.web.opened import open_session
     from heme_edge.web.uploads import Model
 
-    open_session(session, address, Model(bundle, backend, precision))
+    open_session(session, at, Model(bundle, backend, precision))
 
 
 @main.command()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from heme_edge.session import Session
 from heme_edge.stop_rule import Goal, StopRule
 from heme_edge.web.address import Address
 from heme_edge.web.desk import Desk

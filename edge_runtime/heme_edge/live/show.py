@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from heme_edge.crops import Image
 from heme_edge.draw import annotate
 from heme_edge.frames import is_simulated
 from heme_edge.ledger import Merged
@@ -168,8 +169,13 @@ class Pictures:
     def _picture(self, camera: Camera, analysed: Analysed, path: Path) -> bytes:
         import cv2
 
-        simulated = "SIMULATED SMEAR." if is_simulated(camera.source) else ""
-        notes = f"{simulated} {camera.scale.words}.".replace("µ", "u")
-        placed = analysed.placed
-        image = annotate(placed.frame.image, analysed.cells, notes, self._losses, placed.focus)
+        image = drawn_frame(camera, analysed, self._losses)
         return cv2.imencode(path.suffix.lower(), image[..., ::-1])[1].tobytes()
+
+
+def drawn_frame(camera: Camera, analysed: Analysed, losses: Sequence[str]) -> Image:
+    """An analysed frame with its cells drawn and the notices below; RGB uint8, see ``annotate``."""
+    simulated = "SIMULATED SMEAR." if is_simulated(camera.source) else ""
+    notes = f"{simulated} {camera.scale.words}.".replace("µ", "u")
+    placed = analysed.placed
+    return annotate(placed.frame.image, analysed.cells, notes, losses, placed.focus)

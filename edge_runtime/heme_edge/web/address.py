@@ -60,8 +60,9 @@ class Address:
             listening.listen()
         except OSError as error:
             listening.close()
+            why = error.strerror or error
             raise AddressError(
-                f"The page cannot be served at {self.host}:{self.port} ({error.strerror or error}).",
+                f"The page cannot be served at {self.host}:{self.port} ({why}).",
                 "--web 127.0.0.1:0 takes a free port",
             ) from error
         return Address(self.host, listening.getsockname()[1], self.token), listening

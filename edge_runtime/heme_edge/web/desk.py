@@ -70,6 +70,7 @@ class Desk:
     _told: bool = False
 
     def __post_init__(self) -> None:
+        """Uploads wait for nothing of the session."""
         self.uploads = Uploads(self.model)
 
     def state(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+JPEG_QUALITY = 80
 MOST_PER_S = 10.0
 WATCHED_S = 2.0
 """A picture is encoded when one was asked for so short a time ago."""
