@@ -91,7 +91,7 @@ class Desk:
             "figures": self._figures,
         }
 
-    def _classes(self) -> list[dict[str, str]]:
+    def _classes(self) -> list[dict[str, Any]]:
         """The bundle's classes, and those that a person named besides."""
         said = {one.code: one.name for one in self.session.settings.classes}
         said |= {row["code"]: row["name"] for row in self._figures["classes"]}
@@ -131,5 +131,6 @@ class Desk:
         return "Counting."
 
 
-def _class(code: str, name: str) -> dict[str, str]:
-    return {"code": code, "name": name, "lineage": cell_class(code).lineage}
+def _class(code: str, name: str) -> dict[str, Any]:
+    known = cell_class(code)
+    return {"code": code, "name": name, "lineage": known.lineage, "maturation": known.maturation}

@@ -6,9 +6,12 @@ const HOLD_MS = 300;
 const FAR_PX = 6;
 let drag = null;
 
-export function startDrag(classes) {
+export function fillTray(classes) {
   const one = (c) => { const made = element("span", `${c.code} ${c.name}`); made.dataset.code = c.code; return made; };
-  $("tray").append(...classes.map(one));
+  $("tray").replaceChildren(...classes.map(one));
+}
+
+export function startDrag() {
   $("cells").addEventListener("pointerdown", press);
   document.addEventListener("pointermove", move);
   document.addEventListener("pointerup", drop);

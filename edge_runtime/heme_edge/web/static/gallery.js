@@ -9,12 +9,9 @@ let chosen = null;
 let names = new Map();
 let changed = () => {};
 
-export function startGallery(classes, vocabulary, whenChanged) {
+export function startGallery(vocabulary, whenChanged) {
   changed = whenChanged;
   names = new Map(vocabulary.map((one) => [one.code, one.name]));
-  const options = [["", "all"], ...REASONS.map((reason) => [`reason=${reason}`, `not counted: ${reason}`])];
-  options.push(...classes.map((one) => [`code=${one.code}`, `${one.code} ${one.name}`]));
-  $("filter").replaceChildren(...options.map(([value, text]) => element("option", text, { value })));
   $("filter").addEventListener("change", () => { limit = PAGE; $("cells").scrollTop = 0; reload(); });
   $("more").addEventListener("click", () => { limit += PAGE; reload(); });
   $("cells").addEventListener("keydown", onKey);
@@ -26,6 +23,14 @@ export function startGallery(classes, vocabulary, whenChanged) {
   }
   $("plain").addEventListener("click", plain);
   startCloser(vocabulary);
+}
+
+export function fillFilter(classes) {
+  const options = [["", "all"], ...REASONS.map((reason) => [`reason=${reason}`, `not counted: ${reason}`])];
+  options.push(...classes.map((one) => [`code=${one.code}`, `${one.code} ${one.name}`]));
+  const before = $("filter").value;
+  $("filter").replaceChildren(...options.map(([value, text]) => element("option", text, { value })));
+  $("filter").value = before || "";
 }
 
 function plain() {
@@ -54,7 +59,7 @@ function show({ more, cells }) {
   });
   if (chosen && !chosen.isConnected) choose($("cells").children[Math.min(at, cells.length - 1)] || null);
   $("more").hidden = !more;
-  $("gallery-words").textContent = `${cells.length}${more ? " of more" : ""} cells, least certain first`;
+  $("gallery-words").textContent = `${more ? "The first " : ""}${cells.length} cells, least certain first`;
 }
 
 function make(id) {

@@ -3,8 +3,9 @@ import { $, element, get, attempt, LINEAGES } from "./server.js";
 
 const MARGIN = 10;
 let patches = [];
+let lineages = new Map();
 
-export async function reloadMap(classes) {
+export async function reloadMap() {
   const found = await attempt(() => get("/api/map"));
   if (!found) return;
   patches = found.patches;
@@ -14,10 +15,10 @@ export async function reloadMap(classes) {
     $("patch").replaceChildren(...patches.map((one, at) => element("option", label(one), { value: at })));
     if (before) $("patch").value = before;
   }
-  draw(new Map(classes.map((one) => [one.code, one.lineage])));
+  draw();
 }
 
-function draw(lineages) {
+function draw() {
   const patch = patches[Number($("patch").value) || 0];
   const canvas = $("map");
   const context = canvas.getContext("2d");
@@ -40,7 +41,7 @@ function dot(context, [x, y], colour, counted) {
   if (counted) context.fill(); else context.stroke();
 }
 
-export function startMap(classes) {
-  const lineages = new Map(classes.map((one) => [one.code, one.lineage]));
-  $("patch").addEventListener("change", () => draw(lineages));
+export function startMap(vocabulary) {
+  lineages = new Map(vocabulary.map((one) => [one.code, one.lineage]));
+  $("patch").addEventListener("change", draw);
 }

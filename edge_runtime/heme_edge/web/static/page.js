@@ -1,11 +1,11 @@
 // The page: asks for the state twice a second, and hands it to its parts.
 import { $, attempt, element, get, post, say } from "./server.js";
-import { startDrag } from "./drag.js";
-import { chosenId, correct, reload, startGallery } from "./gallery.js";
+import { fillTray, startDrag } from "./drag.js";
+import { chosenId, correct, fillFilter, reload, startGallery } from "./gallery.js";
 import { showSource, startLive } from "./live.js";
 import { reloadMap, startMap } from "./map.js";
 import { startPhotos } from "./photos.js";
-import { keyOf, layTable, showFigures } from "./tally.js";
+import { inOrder, keyOf, layTable, showFigures } from "./tally.js";
 
 const EVERY_MS = 500;
 const GALLERY_EVERY_MS = 2000;
@@ -16,14 +16,11 @@ let paused = false;
 
 async function begin() {
   const state = await get("/api/state");
-  classes = state.classes;
-  keys = keyOf(classes);
-  layTable(classes);
-  startGallery(classes, state.vocabulary, () => { seen.version = -1; look(); });
-  startDrag(classes);
-  startMap(classes);
+  startGallery(state.vocabulary, () => { seen.version = -1; look(); });
+  startDrag();
+  startMap(state.vocabulary);
   startPhotos();
-  listKeys();
+  useClasses(state.classes);
   $("title").textContent = state.title;
   $("losses").textContent = state.losses.join(" ");
   $("live").hidden = !state.live;
@@ -34,6 +31,17 @@ async function begin() {
     await look();
     await new Promise((done) => setTimeout(done, EVERY_MS));
   }
+}
+
+// A person may have named a class that the bundle does not know: it gets a row and a key too.
+function useClasses(found) {
+  if (found.length === classes.length) return;
+  classes = inOrder(found);
+  keys = keyOf(classes);
+  layTable(classes);
+  fillFilter(classes);
+  fillTray(classes);
+  listKeys();
 }
 
 let lost = false;
@@ -56,11 +64,12 @@ async function show(state) {
   setText("status", state.status);
   setText("signed", state.signed ? `Signed ${state.signed.initials}, ${state.signed.time}` : "Not signed.");
   if (state.live) showSource(state);
+  useClasses(state.classes);
   showFigures(state.figures);
   const due = seen.version < 0 || performance.now() - seen.at > GALLERY_EVERY_MS;
   if (state.version === seen.version || !due) return;
   seen = { version: state.version, at: performance.now() };
-  await Promise.all([reload(), reloadMap(classes), reloadLog()]);
+  await Promise.all([reload(), reloadMap(), reloadLog()]);
 }
 
 // A live region says again what is written again.
@@ -104,6 +113,7 @@ function listKeys() {
   const lines = [["arrows", "choose a cell"], ["Enter", "look closer"], ["z", "undo"], ["p", "pause, go on"], ["Tab", "next part of the page"]];
   const name = new Map(classes.map((one) => [one.code, one.name]));
   for (const [key, code] of keys) if (key) lines.push([key, `${code} ${name.get(code)}`]);
+  $("keys").replaceChildren();
   for (const [key, words] of lines) {
     const term = element("dt");
     term.append(element("kbd", key));

@@ -5,6 +5,13 @@ import { $, element, interval, percent, LINEAGES } from "./server.js";
 const KEYS = "1234567890qwertyuioasdfghjklxcvbnm";
 const rows = new Map();
 
+// Lineages together, each in the order of maturation, which is the order of keys and rows.
+export function inOrder(classes) {
+  const lineages = [...new Set(classes.map((one) => one.lineage))];
+  const place = (one) => 100 * lineages.indexOf(one.lineage) + one.maturation;
+  return [...classes].sort((one, other) => place(one) - place(other));
+}
+
 export const keyOf = (classes) => new Map(classes.map((one, at) => [KEYS[at], one.code]));
 
 export function layTable(classes) {
