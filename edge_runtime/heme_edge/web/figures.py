@@ -52,7 +52,7 @@ def me_ratio(tally: Tally) -> dict[str, Any]:
     and ``high95`` are None where they are without bound.
     """
     codes: dict[str, list[str]] = {"m": [], "e": []}
-    for row in tally.rows():
+    for row in sorted(tally.rows(), key=lambda row: cell_class(row.code).maturation):
         lineage = cell_class(row.code).lineage
         for part, lineages in (("m", M_LINEAGES), ("e", E_LINEAGES)):
             if lineage in lineages:
