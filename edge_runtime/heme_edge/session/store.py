@@ -32,7 +32,7 @@ from heme_edge.session.rows import (
     Settings,
     Signature,
 )
-from heme_edge.session.schema import FILE, SessionError, connect, create_file
+from heme_edge.session.schema import FILE, SessionError, connect, create_file, session_file
 from heme_edge.session.state import State
 from heme_edge.tally import Tally
 
@@ -93,12 +93,7 @@ class Session:
             SessionError: there is none, it is damaged or newer than this program, or another
                 process has it open for writing and ``write`` is asked for.
         """
-        path = folder / FILE
-        if path.is_symlink() or not path.is_file():
-            raise SessionError(
-                f"There is no session in '{folder}'.",
-                "heme-edge live --session DIR, or classify --session DIR, makes one",
-            )
+        path = session_file(folder)
         try:
             if not write:
                 return cls(folder, connect(path, write=False), None)
