@@ -104,12 +104,14 @@ def classify(
               help="Tour 0 to 9 of the simulated stage, at whose end it ends.")  # fmt: skip
 @click.option("--patience", type=click.FloatRange(0), default=60.0, show_default=True,
               help="Seconds that a lost camera or stream is waited for.")  # fmt: skip
+@click.option("--real-time", is_flag=True,
+              help="Play a video as a camera would, late frames dropped.")  # fmt: skip
 @model_options
 def live(
     cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
     headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None,
     sim_crops: Path | None, sim_tour: int | None,
-    patience: float, bundle: Path | None, precision: str, backend: str,
+    patience: float, real_time: bool, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, each once, until Ctrl-C."""
     from heme_edge.live import Request, run
@@ -117,7 +119,7 @@ def live(
     return run(
         Request(
             cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
-            sim_tour, bundle, precision, backend, optics, patience,
+            sim_tour, bundle, precision, backend, optics, patience, real_time,
         )
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from heme_edge.stage import LOST
 from heme_edge.tally import UNCERTAIN, Tally
 
 NOTHING_NEW = "nothing-new"
-BATCH = 32
+BATCH = 12
 """Crops that are named of one frame of a live source; the rest has its turn in the next."""
 
 

@@ -14,6 +14,7 @@ from heme_edge.bundle import Bundle
 from heme_edge.cli_support import note
 from heme_edge.frames import is_simulated, open_source
 from heme_edge.frames.base import FrameSource
+from heme_edge.frames.live import LiveSource
 from heme_edge.frames.reopen import Reopened
 from heme_edge.frames.stream import without_password
 from heme_edge.ledger import MOVING, SEPARATE, CellLedger
@@ -114,11 +115,12 @@ def _open(number: int, request: Request) -> FrameSource:
             sim_truth=request.sim_truth and numbered(request.sim_truth, number, request),
             sim_crops=request.sim_crops,
             sim_tour=request.sim_tour,
+            real_time=request.real_time,
             stall_s=STALL_S,
         )
 
     source = opens()
-    if is_simulated(source) or not source.live:
+    if not isinstance(source, LiveSource):
         return source
     return Reopened(source, opens, request.patience_s, note)
 
