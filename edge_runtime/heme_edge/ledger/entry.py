@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from heme_edge.crops import Image
 from heme_edge.ledger.matching import Spot
 from heme_edge.ledger.window import HALF_CROP_UM
 
@@ -31,6 +32,7 @@ class View:
         x_px, y_px: the cell's centre in it.
         probabilities: of the classes, ``[C]``.
         disagreement: between the network's members, nats.
+        crop: the middle of what it was named from, where a session keeps it, until it is counted.
     """
 
     frame: int
@@ -38,6 +40,7 @@ class View:
     y_px: float
     probabilities: NDArray[np.float32]
     disagreement: float
+    crop: Image | None = None
 
 
 @dataclass(eq=False)
