@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,10 @@ class Entry(Spot):
         """The view that is surest of what all of them say together; there must be one."""
         best = int(np.argmax(self.probabilities))
         return max(self.views, key=lambda view: float(view.probabilities[best]))
+
+    def drop_crops(self) -> None:
+        """Lets go of the crops of its views."""
+        self.views = [replace(view, crop=None) for view in self.views]
 
     def place_after(self, spot: Spot) -> tuple[float, float]:
         """Takes in a sighting; returns where the cell lies then.

@@ -77,19 +77,19 @@ class CellLedger:
 
     Args:
         rules: when an entry is counted.
-        ids: numbers of new entries; cameras of one session share them.
 
     Attributes:
+        ids: numbers of new entries; cameras of one session share them.
         duplicates_refused: cells that had been counted twice, and are counted once now.
     """
 
-    def __init__(self, rules: Rules = MOVING, ids: Iterator[int] | None = None) -> None:
+    def __init__(self, rules: Rules = MOVING) -> None:
         self.rules = rules
         self.duplicates_refused = 0
         self._places: dict[int, Places[Entry]] = {}
         self._looks = Looks()
         self._open: dict[int, Entry] = {}
-        self._ids = count() if ids is None else ids
+        self.ids: Iterator[int] = count()
 
     def restore(self, counted: Iterable[Entry]) -> None:
         """Enters cells that an earlier session counted, so that none is counted again."""
@@ -193,7 +193,7 @@ class CellLedger:
             entry.chances = max(entry.chances, entry.seen)
 
     def _enter(self, patch: int, spot: Spot) -> Entry:
-        entry = Entry(**vars(spot), id=next(self._ids), patch=patch)
+        entry = Entry(**vars(spot), id=next(self.ids), patch=patch)
         entry.looks = entry.chances = entry.seen = int(not spot.problem)
         self._open[entry.id] = entry
         self._places.setdefault(patch, Places()).add(entry)

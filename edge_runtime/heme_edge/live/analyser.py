@@ -74,6 +74,7 @@ class Analyser:
         keep_crops: whether each view of a cell keeps its crop until the cell is counted.
         used, not_used: frames that cells were looked for in, and why not in the others.
         named: cells that were named, each time.
+        left_over: at the end, cells that were never counted, by reason.
     """
 
     namer: Namer
@@ -84,6 +85,7 @@ class Analyser:
     used: int = 0
     not_used: Counter[str] = field(default_factory=Counter)
     named: int = 0
+    left_over: Counter[str] = field(default_factory=Counter)
     _counted: dict[int, CountedCell] = field(default_factory=dict)
     _field: str = ""
     _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "search"))
@@ -114,9 +116,8 @@ class Analyser:
     def finish(self) -> list[CountedCell]:
         """Counts what is left at the end; what was never seen whole is left out."""
         counted = self._count(self.ledger.finish())
-        for entry in self.ledger.left_over():
-            if entry.problem:
-                self.tally.left_out[entry.problem] += 1
+        self.left_over = Counter(e.problem for e in self.ledger.left_over() if e.problem)
+        self.tally.left_out.update(self.left_over)
         return counted
 
     def take_up(self, counted: Sequence[CountedCell], duplicates: int) -> None:

@@ -83,6 +83,15 @@ def create_file(path: Path, settings: Settings) -> None:
     part.replace(path)
 
 
+def refuse_existing(folder: Path) -> None:
+    """Raises SessionError where a folder holds a session already."""
+    if (folder / FILE).exists():
+        raise SessionError(
+            f"'{folder}' holds a session already.",
+            f"Another folder, or heme-edge live --resume {folder}",
+        )
+
+
 def session_file(folder: Path) -> Path:
     """The file of a session.
 
