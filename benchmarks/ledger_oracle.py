@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from benchmarks.ledger_score import Line, Row, View, cell_of, read_lines, score, sharp, well_inside
 
+from heme_edge.bundle import load_bundle
 from heme_edge.crops import Image
 from heme_edge.detect import open_detector
 from heme_edge.ledger import CellLedger, Entry, Merged, Window
@@ -153,7 +154,7 @@ def _known(cells: list[Line], noise_um: float) -> Finds:
     return finds
 
 
-def _truth(stage: SimulatedStage) -> list[Line]:
+def truth_of(stage: SimulatedStage) -> list[Line]:
     """Lines of the truth file for every frame of the tour."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "truth.jsonl"
@@ -166,7 +167,7 @@ def _truth(stage: SimulatedStage) -> list[Line]:
 
 def _tour(number: int, asked: argparse.Namespace, slide: Smear) -> dict[str, Any]:
     stage = SimulatedStage(seed=asked.seed, view=TOUR_VIEW_PX, smear=slide, tour=TOURS[number])
-    lines = _truth(stage)
+    lines = truth_of(stage)
     finds = _known([line for line in lines if "cell" in line], asked.noise_um)
     if asked.detector:
         finds = _searched()
@@ -175,7 +176,7 @@ def _tour(number: int, asked: argparse.Namespace, slide: Smear) -> dict[str, Any
 
 
 def _searched() -> Finds:
-    detector = open_detector()
+    detector = open_detector(bundle=load_bundle(None))
     return lambda image, _frame: detector.find(image, UM_PER_PX)
 
 

@@ -40,6 +40,10 @@ scale_option = click.option(
     help="Scale of the pictures in µm per pixel [default: from --optics or red cells; with "
     "--crops 0.25, marked as assumed].",
 )
+session_option = click.option(
+    "--session", type=click.Path(path_type=Path), metavar="DIR",
+    help="Keep frames, cells with their crops and what is done with them in this folder.",
+)  # fmt: skip
 optics_option = click.option(
     "--optics", type=click.Path(dir_okay=False, path_type=Path), metavar="JSON",
     help="Profile of the camera, as heme-calibrate optics writes it: scale, flat field, white.",
@@ -104,12 +108,18 @@ def classify(
               help="Tour 0 to 9 of the simulated stage, at whose end it ends.")  # fmt: skip
 @click.option("--patience", type=click.FloatRange(0), default=60.0, show_default=True,
               help="Seconds that a lost camera or stream is waited for.")  # fmt: skip
+@click.option("--real-time", is_flag=True,
+              help="Play a video as a camera would, late frames dropped.")  # fmt: skip
+@session_option
+@click.option("--resume", type=click.Path(path_type=Path), metavar="DIR",
+              help="Go on with the session in this folder.")  # fmt: skip
 @model_options
 def live(
     cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
     headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None,
     sim_crops: Path | None, sim_tour: int | None,
-    patience: float, bundle: Path | None, precision: str, backend: str,
+    patience: float, real_time: bool, session: Path | None, resume: Path | None,
+    bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, each once, until Ctrl-C."""
     from heme_edge.live import Request, run
@@ -117,7 +127,8 @@ def live(
     return run(
         Request(
             cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
-            sim_tour, bundle, precision, backend, optics, patience,
+            sim_tour, bundle, precision, backend, optics, patience, real_time, session,
+            resume,
         )
     )  # fmt: skip
 

@@ -21,6 +21,7 @@ def open_source(
     sim_truth: Path | None = None,
     sim_crops: Path | None = None,
     sim_tour: int | None = None,
+    real_time: bool = False,
     stall_s: float = 5.0,
     camera_size: tuple[int, int] = CAMERA_SIZE,
 ) -> FrameSource:
@@ -34,6 +35,7 @@ def open_source(
         sim_truth: JSONL file that the simulated stage writes what is really there to.
         sim_crops: folder of real single-cell images that the simulated stage shows.
         sim_tour: number of a tour that the simulated stage goes; None scans without end.
+        real_time: a video is played as a camera would give it, dropping frames that are late.
         stall_s: a live source that gives no new picture for so many seconds is lost.
         camera_size: width and height in px to ask of a camera.
 
@@ -54,7 +56,7 @@ def open_source(
         from heme_edge.frames.stream import open_stream
 
         return open_stream(spec, stall_s=stall_s)
-    return _open_path(spec)
+    return _open_path(spec, real_time)
 
 
 def is_simulated(source: FrameSource) -> bool:
@@ -62,7 +64,7 @@ def is_simulated(source: FrameSource) -> bool:
     return bool(getattr(source, "simulated", False))
 
 
-def _open_path(spec: str) -> FrameSource:
+def _open_path(spec: str, real_time: bool) -> FrameSource:
     path = Path(spec).expanduser()
     if spec and path.is_dir():
         from heme_edge.frames.folder import PhotoFolder
@@ -77,7 +79,7 @@ def _open_path(spec: str) -> FrameSource:
     if path.is_file():
         from heme_edge.frames.video import VideoFile
 
-        return VideoFile(path)
+        return VideoFile(path, real_time=real_time)
     raise SourceError(
         f"There is no camera, stream, video or folder called {spec!r}.",
         "Give a camera number (0), a stream (http://… or rtsp://…), a video file, a folder of "

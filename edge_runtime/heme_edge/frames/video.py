@@ -1,4 +1,4 @@
-"""Video files: every frame, in order."""
+"""Video files: every frame in order, or as fast as they were taken."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from heme_edge.frames.quiet import quiet_opencv
 COMPLETE = 0.98
 """A video whose last frame lies at or after this share of its length was read to its end."""
 
+USUAL_FPS = 30.0
+
 
 class VideoFile:
-    """A video file as a frame source. No frame is dropped.
+    """A video file as a frame source. No frame is dropped, unless it plays in real time.
 
     A file that breaks off gives the frames before the break, then SourceError: the frame count
     in its header is compared with what could be read. Where the container has no exact count
@@ -24,20 +26,24 @@ class VideoFile:
 
     Args:
         path: the file.
+        real_time: plays it as a camera would, from the first ``read`` on: each frame when it is
+            due, and one that is not read by the time the next is due is dropped.
 
     Raises:
         SourceError: not a video that OpenCV can read.
     """
 
-    live = False
     um_per_px: float | None = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, real_time: bool = False) -> None:
         quiet_opencv()
         import cv2
 
         self.name = f"video {path.name}"
+        self.live = real_time
         self._path = path
+        self._started_s: float | None = None
+        self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._closed = False
         self._index = 0
@@ -54,13 +60,13 @@ class VideoFile:
 
     @property
     def captured(self) -> int:
-        """Frames read so far."""
+        """Frames read or dropped so far."""
         return self._index
 
     def read(self) -> Frame | None:
         """The next frame, or None at the end and after ``close``.
 
-        ``captured_s`` is when it was decoded.
+        ``captured_s`` is when it was decoded; when it was due where it plays in real time.
 
         Raises:
             SourceError: the file breaks off before its end.
@@ -68,7 +74,8 @@ class VideoFile:
         import cv2
 
         with self._lock:
-            if self._closed:
+            due_s = self._wait_until_due() if self.live else None
+            if self._closed or self._stopped.is_set():
                 return None
             position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
             ok, image = self._capture.read()
@@ -76,15 +83,29 @@ class VideoFile:
                 self._check_end()
                 return None
             self._last_ms = max(position_ms, self._capture.get(cv2.CAP_PROP_POS_MSEC))
-            frame = Frame(to_rgb(image), self._index, time.monotonic())  # type: ignore[arg-type]  # OpenCV types a frame as any array
+            frame = Frame(to_rgb(image), self._index, due_s or time.monotonic())  # type: ignore[arg-type]  # OpenCV types a frame as any array
             self._index += 1
             return frame
 
     def close(self) -> None:
         """Closes the file; waits for a frame that is being decoded."""
+        self._stopped.set()
         with self._lock:
             self._closed = True
             self._capture.release()
+
+    def _wait_until_due(self) -> float:
+        """Drops what is late, waits for what is early; when the next frame is due."""
+        now = time.monotonic()
+        period_s = 1 / self._fps if self._fps > 0 else 1 / USUAL_FPS
+        if self._started_s is None:
+            self._started_s = now
+        due_s = self._started_s + self._index * period_s
+        while due_s + period_s < now and self._capture.grab():
+            self._index += 1
+            due_s += period_s
+        self._stopped.wait(max(0.0, due_s - now))
+        return due_s
 
     def _check_end(self) -> None:
         if self._index == 0:

@@ -14,10 +14,12 @@ from heme_edge.bundle import Bundle
 from heme_edge.cli_support import note
 from heme_edge.frames import is_simulated, open_source
 from heme_edge.frames.base import FrameSource
+from heme_edge.frames.live import LiveSource
 from heme_edge.frames.reopen import Reopened
 from heme_edge.frames.stream import without_password
 from heme_edge.ledger import MOVING, SEPARATE, CellLedger
 from heme_edge.live.analyser import BATCH, Analyser
+from heme_edge.live.placing import NO_MAP, EarlierMap
 from heme_edge.live.request import Request, numbered
 from heme_edge.naming import Namer
 from heme_edge.optics.first import FirstFrames
@@ -41,6 +43,7 @@ class Camera:
         analysed: frames that were taken from it.
         ages_ms: from capture to publishing, of the newest frames.
         size: width and height of its frames, px.
+        earlier: the map of the stage in a session that is gone on with.
     """
 
     number: int
@@ -52,6 +55,7 @@ class Camera:
     analysed: int = 0
     ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=AGES_KEPT))
     size: tuple[int, int] = (0, 0)
+    earlier: EarlierMap = NO_MAP
 
     def record(self) -> dict[str, Any]:
         """What it did, for the summary."""
@@ -75,9 +79,16 @@ class Camera:
 
 
 def open_camera(
-    number: int, request: Request, bundle: Bundle, namer: Namer, tally: Tally
-) -> Camera:
+    number: int, request: Request, bundle: Bundle, namer: Namer, tally: Tally,
+    before: SessionScale | None = None,
+) -> Camera:  # fmt: skip
     """Opens a source and finds its scale.
+
+    Args:
+        number: of the source.
+        request: what the user asked for.
+        bundle, namer, tally: of the session.
+        before: the scale it had in a session that is gone on with; not measured anew.
 
     Raises:
         HemeError: there is no such source, or its scale cannot be told.
@@ -88,7 +99,7 @@ def open_camera(
     try:
         frames = FirstFrames(source)
         scale = known_scale(request.um_per_px, optics.profile if optics else None, source.um_per_px)
-        scale = scale or measured_scale(aside(frames.first))
+        scale = scale or before or measured_scale(aside(frames.first))
     except BaseException:
         close_all([source])
         raise
@@ -114,11 +125,12 @@ def _open(number: int, request: Request) -> FrameSource:
             sim_truth=request.sim_truth and numbered(request.sim_truth, number, request),
             sim_crops=request.sim_crops,
             sim_tour=request.sim_tour,
+            real_time=request.real_time,
             stall_s=STALL_S,
         )
 
     source = opens()
-    if is_simulated(source) or not source.live:
+    if not isinstance(source, LiveSource):
         return source
     return Reopened(source, opens, request.patience_s, note)
 

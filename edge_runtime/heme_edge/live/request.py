@@ -19,6 +19,9 @@ class Request:
     Attributes:
         cameras: what ``open_source`` opens, each a source of its own.
         um_per_px: None means from ``optics``, what the source knows, or measured on red cells.
+        real_time: videos are played at their own rate, and frames that are late are dropped.
+        session: folder that everything is written to, begun anew.
+        resume: folder of a session that is gone on with.
         patience_s: a camera or stream that is lost is waited for so long.
     """
 
@@ -36,6 +39,9 @@ class Request:
     backend: str = "auto"
     optics: Path | None = None
     patience_s: float = PATIENCE_S
+    real_time: bool = False
+    session: Path | None = None
+    resume: Path | None = None
 
 
 def numbered(path: Path, number: int, request: Request) -> Path:

@@ -19,11 +19,12 @@ import numpy as np
 
 from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.backends import open_backend
-from heme_edge.bundle import load_bundle
+from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.cli_support import EXIT_SOME_SKIPPED, note, show_error
 from heme_edge.detect import open_detector
 from heme_edge.live.camera import Camera, close_all, open_camera
 from heme_edge.live.reader import Reader
+from heme_edge.live.recorder import Recorder, open_recorder
 from heme_edge.live.request import Request
 from heme_edge.live.show import JsonLines, Pictures, Show
 from heme_edge.live.slots import Slots
@@ -47,8 +48,19 @@ def run(request: Request) -> int:
         HemeError: wrong use, no such camera, or all were lost before the first frame.
     """
     bundle = load_bundle(request.bundle)
+    recorder = open_recorder(request, bundle)
+    try:
+        return _run(request, bundle, recorder)
+    finally:
+        if recorder is not None:
+            recorder.close()
+
+
+def _run(request: Request, bundle: Bundle, recorder: Recorder | None) -> int:
     losses = bundle.accepted_losses
-    show: Show = JsonLines(losses) if request.headless else Pictures(request, losses)
+    shows: list[Show] = [JsonLines(losses) if request.headless else Pictures(request, losses)]
+    if recorder is not None:
+        shows.append(recorder)
     backend = open_backend(bundle, request.backend, request.precision, say=note)
     namer = Namer(bundle, backend, open_detector(bundle=bundle), DriftMeter(bundle.info.optics))
     tally = Tally.of(bundle)
@@ -56,16 +68,22 @@ def run(request: Request) -> int:
     slots = Slots(len(request.cameras))
     try:
         for number in range(len(request.cameras)):
-            cameras.append(open_camera(number, request, bundle, namer, tally))
+            before = recorder.earlier_scale(number) if recorder else None
+            cameras.append(open_camera(number, request, bundle, namer, tally, before))
         with _stopping(slots.close, request.seconds):
-            _analyse(cameras, slots, show, namer)
+            _analyse(cameras, slots, shows, namer)
     finally:
         close_all([camera.source for camera in cameras])
         namer.backend.close()
     errors = [slots.errors[number] for number in sorted(slots.errors)]
     if errors and not any(camera.analysed for camera in cameras):
         raise errors[0]
-    _finish(request, namer, tally, cameras, show)
+    for camera in cameras:
+        counted = camera.analyser.finish()
+        for show in shows:
+            show.end(camera, counted)
+    tally = (recorder and recorder.finish(cameras)) or tally
+    _finish(request, namer, tally, cameras)
     for error in errors:
         show_error(error)
     return EXIT_SOME_SKIPPED if errors else 0
@@ -92,10 +110,11 @@ def _stopping(stop: Callable[[], None], seconds: float | None) -> Iterator[None]
             signal.signal(number, handler)
 
 
-def _analyse(cameras: Sequence[Camera], slots: Slots, show: Show, namer: Namer) -> None:
-    show.begin(cameras)
+def _analyse(cameras: Sequence[Camera], slots: Slots, shows: Sequence[Show], namer: Namer) -> None:
+    for show in shows:
+        show.begin(cameras)
     for c in cameras:
-        Reader(c.number, c.source, c.frames, c.scale, c.optics, slots).start()
+        Reader(c.number, c.source, c.frames, c.scale, c.optics, slots, c.earlier).start()
     drift_said = False
     while (taken := slots.take()) is not None:
         camera, placed = cameras[taken[0]], taken[1]
@@ -104,7 +123,8 @@ def _analyse(cameras: Sequence[Camera], slots: Slots, show: Show, namer: Namer) 
         camera.analysed += 1
         camera.ages_ms.append(age_ms)
         camera.size = (placed.window.width_px, placed.window.height_px)
-        show.frame(camera, analysed, age_ms)
+        for show in shows:
+            show.frame(camera, analysed, age_ms)
         drift_said = drift_said or _say_drift(namer)
 
 
@@ -116,11 +136,7 @@ def _say_drift(namer: Namer) -> bool:
     return bool(warnings)
 
 
-def _finish(
-    request: Request, namer: Namer, tally: Tally, cameras: Sequence[Camera], show: Show
-) -> None:
-    for camera in cameras:
-        show.end(camera, camera.analyser.finish())
+def _finish(request: Request, namer: Namer, tally: Tally, cameras: Sequence[Camera]) -> None:
     summary = _summary(namer, tally, cameras)
     if request.headless:
         print(json.dumps({"summary": summary}), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heme_edge.session.replay import replay
 from heme_edge.session.rows import (
     Batch,
     CellRow,
@@ -17,6 +18,7 @@ from heme_edge.session.rows import (
 )
 from heme_edge.session.schema import SessionError
 from heme_edge.session.store import Session
+from heme_edge.session.verify import verify
 
 __all__ = [
     "Batch",
@@ -32,4 +34,6 @@ __all__ = [
     "Settings",
     "Signature",
     "Source",
+    "replay",
+    "verify",
 ]

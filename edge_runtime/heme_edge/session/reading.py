@@ -110,7 +110,7 @@ def cells(
         tail: order and limit.
     """
     query = f"""SELECT id, source_id, run, frame, x_px, y_px, radius_um, patch, slide_x_um,
-        slide_y_um, now_code, code, probability, disagreement, now_reason, corrected, kind, views,
+        slide_y_um, now_code, code, reason, probability, disagreement, now_reason, corrected, kind, views,
         time, entry FROM temp.now WHERE {where} ORDER BY {tail}"""
     return [_summary(state, row) for row in db.execute(query, values)]
 
@@ -118,7 +118,7 @@ def cells(
 def _summary(state: State, row: tuple[Any, ...]) -> CellSummary:
     entry, source_id = row[-1], row[1]
     place = state.place(entry, source_id, *row[7:10])
-    values = (*row[:7], *place, *row[10:15], bool(row[15]), *row[16:19])
+    values = (*row[:7], *place, *row[10:16], bool(row[16]), *row[17:20])
     return CellSummary(*values)
 
 
@@ -181,6 +181,16 @@ def tally(db: sqlite3.Connection, state: State, said: Settings) -> Tally:
         counts.add_one(code, reason, count)
     counts.left_out.update(state.left_over)
     return counts
+
+
+def newest(db: sqlite3.Connection, state: State, source_id: int) -> tuple[int, int]:
+    """The highest number of a cell of all sources, and of a patch of one; -1 where there is none."""
+    (cell,) = db.execute("SELECT coalesce(max(id), -1) FROM cells").fetchone()
+    query = """SELECT coalesce(max(patch), -1) FROM (SELECT source_id, patch FROM cells
+        UNION ALL SELECT source_id, patch FROM frames
+        UNION ALL SELECT source_id, patch FROM keyframes) WHERE source_id = ?"""
+    (patch,) = db.execute(query, (source_id,)).fetchone()
+    return cell, max([patch, *(p for source, p in state.joined() if source == source_id)])
 
 
 def keyframes(db: sqlite3.Connection, source_id: int) -> list[KeyframeRow]:

@@ -158,7 +158,7 @@ class CellSummary:
 
     Attributes:
         code: the corrected one where a person gave one, else the model's.
-        named: what the model said.
+        named, reason_named: what the model said, and why that was not in the differential.
         reason: why it is not in the differential with ``code``; empty where it is.
         corrected: whether a person gave ``code``.
     """
@@ -175,6 +175,7 @@ class CellSummary:
     slide_y_um: float
     code: str
     named: str
+    reason_named: str
     probability: float
     disagreement: float
     reason: str

@@ -51,7 +51,13 @@ BY_ENTRY = ("frames", "cells", "crops")
 
 
 class SessionError(HemeError):
-    """A session that cannot be opened, made, written or changed so."""
+    """A session that cannot be opened, made, written or changed so.
+
+    Attributes:
+        missing: whether there is none at all.
+    """
+
+    missing = False
 
 
 def create_file(path: Path, settings: Settings) -> None:
@@ -75,6 +81,37 @@ def create_file(path: Path, settings: Settings) -> None:
     finally:
         db.close()
     part.replace(path)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raises SessionError where a folder holds a session already."""
+    if (folder / FILE).exists():
+        raise SessionError(
+            f"'{folder}' holds a session already.",
+            f"Another folder, or heme-edge live --resume {folder}",
+        )
+
+
+def session_file(folder: Path) -> Path:
+    """The file of a session.
+
+    Raises:
+        SessionError: there is none.
+    """
+    path = folder / FILE
+    if path.is_symlink() or not path.is_file():
+        error = SessionError(
+            f"There is no session in '{folder}'.",
+            "heme-edge live --session DIR, or classify --session DIR, makes one",
+        )
+        error.missing = True
+        raise error
+    return path
+
+
+def open_file(folder: Path) -> sqlite3.Connection:
+    """Opens the file of a session for reading only; raises as ``session_file``, ``connect``."""
+    return connect(session_file(folder), write=False)
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:

@@ -32,7 +32,14 @@ from heme_edge.session.rows import (
     Settings,
     Signature,
 )
-from heme_edge.session.schema import FILE, SessionError, connect, create_file
+from heme_edge.session.schema import (
+    FILE,
+    SessionError,
+    connect,
+    create_file,
+    refuse_existing,
+    session_file,
+)
 from heme_edge.session.state import State
 from heme_edge.tally import Tally
 
@@ -74,11 +81,7 @@ class Session:
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if (folder / FILE).exists():
-                raise SessionError(
-                    f"'{folder}' holds a session already.",
-                    f"Another folder, or heme-edge live --resume {folder}",
-                )
+            refuse_existing(folder)
             with _locking(folder) as lock:
                 create_file(folder / FILE, settings)
                 return cls(folder, connect(folder / FILE, write=True), lock)
@@ -93,12 +96,7 @@ class Session:
             SessionError: there is none, it is damaged or newer than this program, or another
                 process has it open for writing and ``write`` is asked for.
         """
-        path = folder / FILE
-        if path.is_symlink() or not path.is_file():
-            raise SessionError(
-                f"There is no session in '{folder}'.",
-                "heme-edge live --session DIR, or classify --session DIR, makes one",
-            )
+        path = session_file(folder)
         try:
             if not write:
                 return cls(folder, connect(path, write=False), None)
@@ -180,6 +178,17 @@ class Session:
         """The map of a source's stage, as it was last written."""
         with self._snapshot():
             return reading.keyframes(self._db, source_id)
+
+    def newest(self, source_id: int) -> tuple[int, int]:
+        """The highest number of a cell of all sources, and of a patch of one; -1: there is none."""
+        with self._snapshot():
+            return reading.newest(self._db, self._state, source_id)
+
+    def duplicates(self, source_id: int) -> int:
+        """How many cells of a source turned out to be one with another."""
+        with self._snapshot():
+            query = "SELECT count(*) FROM cells JOIN temp.gone USING (id) WHERE source_id = ?"
+            return int(self._db.execute(query, (source_id,)).fetchone()[0])
 
     def tally(self) -> Tally:
         """The differential as it is now, corrections and duplicates applied.
