@@ -34,6 +34,7 @@ def model_options(command: Command) -> Command:
     return command
 
 
+DEFAULT_WEB = "127.0.0.1:8300"
 scale_option = click.option(
     "--um-per-px",
     type=click.FloatRange(0.05, 1.0),
@@ -113,12 +114,19 @@ def classify(
 @session_option
 @click.option("--resume", type=click.Path(path_type=Path), metavar="DIR",
               help="Go on with the session in this folder.")  # fmt: skip
+@click.option("--web", is_flag=False, flag_value=DEFAULT_WEB, metavar="[HOST:PORT]",
+              help=f"Show the session in a browser [at {DEFAULT_WEB}].")  # fmt: skip
+@click.option("--target", type=click.IntRange(1), default=None, metavar="N",
+              help="Count so many cells: then counting rests on the page, or ends.")  # fmt: skip
+@click.option("--until", default="", metavar="'M1 20'",
+              help="Count until the interval of a class is clear of a percentage.")  # fmt: skip
 @model_options
 def live(
     cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
     headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None,
     sim_crops: Path | None, sim_tour: int | None,
     patience: float, real_time: bool, session: Path | None, resume: Path | None,
+    web: str | None, target: int | None, until: str,
     bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, each once, until Ctrl-C."""
@@ -128,7 +136,7 @@ def live(
         Request(
             cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
             sim_tour, bundle, precision, backend, optics, patience, real_time, session,
-            resume,
+            resume, web, target or 0, until,
         )
     )  # fmt: skip
 
@@ -174,7 +182,7 @@ def bench(
 
 @main.command("open")
 @click.argument("session", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--web", "at", default="127.0.0.1:8300", show_default=True, metavar="HOST:PORT",
+@click.option("--web", "at", default=DEFAULT_WEB, show_default=True, metavar="HOST:PORT",
               help="Where it is served; a token is needed where others can reach it.")  # fmt: skip
 @model_options
 def open_(

@@ -21,7 +21,7 @@ from heme_edge.naming import best_two
 from heme_edge.results import NUCLEATED
 from heme_edge.session import Batch, CellRow, FrameRow, Session, SessionClass, Settings, Source
 from heme_edge.tally import reason_not_counted
-from heme_edge.web.address import Address
+from heme_edge.web.address import Address, listen
 from heme_edge.web.desk import Desk
 from heme_edge.web.server import PageServer
 
@@ -87,8 +87,9 @@ def cell_rows(session: Session, many: int, first: int = 0) -> list[CellRow]:
 @contextmanager
 def served(desk: Desk, address: Address = LOCAL) -> Iterator[Address]:
     """The page of a desk, and where it is; its session is closed afterwards."""
-    with PageServer(desk, address) as server:
-        yield server.address
+    listening = listen(address)
+    with PageServer(desk, listening):
+        yield listening.address
     desk.session.close()
 
 

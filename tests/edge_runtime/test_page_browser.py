@@ -79,7 +79,9 @@ def first_uncertain(page: Any) -> Any:
     return page.locator("#cells li.unsure").first
 
 
-def test_drag_undo_and_reload(browser: Any, address: Address, desk: Desk, errors: list[str]) -> None:
+def test_drag_undo_and_reload(
+    browser: Any, address: Address, desk: Desk, errors: list[str]
+) -> None:
     page = opened(browser, address.url, errors, viewport={"width": 1400, "height": 1000})
     before = count(page, "L2")
     cell = first_uncertain(page)

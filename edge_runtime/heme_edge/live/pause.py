@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+
+from heme_edge.live.camera import Camera
+from heme_edge.live.slots import Placed, Slots
 
 PAUSED = "paused"
 """Why no cells are looked for in a frame meanwhile."""
+LOOK_S = 0.05
 
 
 @dataclass
 class Pause:
-    """Rests or not; frames are still placed and shown, so that the stage is not lost.
+    """Rests or not.
 
     Attributes:
         on: whether counting rests.
@@ -19,3 +24,13 @@ class Pause:
 
     on: bool = False
     why: str = ""
+
+    def passed(self, camera: Camera, placed: Placed, slots: Slots) -> Placed:
+        """What is analysed of a frame.
+
+        While counting rests a camera goes on: its frames are placed and shown, so that the stage
+        is not lost, and not searched. A file waits, until counting goes on or the slots are closed.
+        """
+        while self.on and not camera.source.live and not slots.closed:
+            time.sleep(LOOK_S)
+        return replace(placed, not_used=placed.not_used or PAUSED) if self.on else placed

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +26,8 @@ from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.cli_support import EXIT_SOME_SKIPPED, note, show_error
 from heme_edge.detect import open_detector
 from heme_edge.live.camera import Camera, close_all, open_camera
+from heme_edge.live.goal import StopAtGoal, goal_of
+from heme_edge.live.pause import Pause
 from heme_edge.live.reader import Reader
 from heme_edge.live.recorder import Recorder, open_recorder
 from heme_edge.live.request import Request
@@ -32,7 +37,11 @@ from heme_edge.naming import Namer
 from heme_edge.notices import notice
 from heme_edge.offline import about_model, differential_lines, drift_warnings
 from heme_edge.optics.drift import DriftMeter
+from heme_edge.stop_rule import Goal
 from heme_edge.tally import Tally
+
+if TYPE_CHECKING:
+    from heme_edge.web.show import PageShow
 
 SUMS = ("frames_captured", "frames_analysed", "frames_used", "frames_refused", "cells_counted",
         "duplicates_refused", "crops_named")  # fmt: skip
@@ -48,30 +57,66 @@ def run(request: Request) -> int:
         HemeError: wrong use, no such camera, or all were lost before the first frame.
     """
     bundle = load_bundle(request.bundle)
+    goal = goal_of(request, Tally.of(bundle))
+    request = _with_session(request)
     recorder = open_recorder(request, bundle)
+    page: PageShow | None = None
     try:
-        return _run(request, bundle, recorder)
+        if request.web is not None and recorder is not None:
+            page = _open_page(request, goal, recorder)
+        return _run(request, bundle, recorder, page, goal)
     finally:
+        if page is not None:
+            page.close()
         if recorder is not None:
             recorder.close()
 
 
-def _run(request: Request, bundle: Bundle, recorder: Recorder | None) -> int:
-    losses = bundle.accepted_losses
-    shows: list[Show] = [JsonLines(losses) if request.headless else Pictures(request, losses)]
-    if recorder is not None:
-        shows.append(recorder)
+def _with_session(request: Request) -> Request:
+    """The page shows a session; without ``--session`` it is kept in a temporary folder."""
+    if request.web is None or request.session or request.resume:
+        return request
+    folder = Path(tempfile.mkdtemp(prefix="heme-edge-session-"))
+    note(f"The session is in the temporary folder {folder}; --session DIR keeps it elsewhere.")
+    return replace(request, session=folder)
+
+
+def _open_page(request: Request, goal: Goal, recorder: Recorder) -> PageShow:
+    from heme_edge.web.show import PageShow
+
+    return PageShow(request, goal, recorder)
+
+
+def _shows(
+    request: Request, losses: Sequence[str], recorder: Recorder | None, page: PageShow | None
+) -> list[Show]:
+    """Where both are, the recorder makes the session before the page shows it."""
+    shows: list[Show] = []
+    if request.headless:
+        shows.append(JsonLines(losses))
+    elif page is None or request.picture is not None:
+        shows.append(Pictures(request, losses))
+    return [*shows, *(show for show in (recorder, page) if show is not None)]
+
+
+def _run(
+    request: Request, bundle: Bundle, recorder: Recorder | None, page: PageShow | None, goal: Goal
+) -> int:
+    shows = _shows(request, bundle.accepted_losses, recorder, page)
     backend = open_backend(bundle, request.backend, request.precision, say=note)
     namer = Namer(bundle, backend, open_detector(bundle=bundle), DriftMeter(bundle.info.optics))
     tally = Tally.of(bundle)
     cameras: list[Camera] = []
     slots = Slots(len(request.cameras))
+    if page is None:
+        shows.append(StopAtGoal(goal, slots.close))
+    pause = page.pause if page else Pause()
     try:
         for number in range(len(request.cameras)):
             before = recorder.earlier_scale(number) if recorder else None
             cameras.append(open_camera(number, request, bundle, namer, tally, before))
         with _stopping(slots.close, request.seconds):
-            _analyse(cameras, slots, shows, namer)
+            _analyse(cameras, slots, shows, namer, pause)
     finally:
         close_all([camera.source for camera in cameras])
         namer.backend.close()
@@ -86,6 +131,8 @@ def _run(request: Request, bundle: Bundle, recorder: Recorder | None) -> int:
     _finish(request, namer, tally, cameras)
     for error in errors:
         show_error(error)
+    if page is not None and not slots.closed:
+        page.wait()
     return EXIT_SOME_SKIPPED if errors else 0
 
 
@@ -110,14 +157,17 @@ def _stopping(stop: Callable[[], None], seconds: float | None) -> Iterator[None]
             signal.signal(number, handler)
 
 
-def _analyse(cameras: Sequence[Camera], slots: Slots, shows: Sequence[Show], namer: Namer) -> None:
+def _analyse(
+    cameras: Sequence[Camera], slots: Slots, shows: Sequence[Show], namer: Namer, pause: Pause
+) -> None:
     for show in shows:
         show.begin(cameras)
     for c in cameras:
         Reader(c.number, c.source, c.frames, c.scale, c.optics, slots, c.earlier).start()
     drift_said = False
     while (taken := slots.take()) is not None:
-        camera, placed = cameras[taken[0]], taken[1]
+        camera = cameras[taken[0]]
+        placed = pause.passed(camera, taken[1], slots)
         analysed = camera.analyser.analyse(placed)
         age_ms = 1000 * (time.monotonic() - placed.frame.captured_s)
         camera.analysed += 1

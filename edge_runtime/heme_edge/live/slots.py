@@ -80,6 +80,12 @@ class Slots:
             self._closed = True
             self._changed.notify_all()
 
+    @property
+    def closed(self) -> bool:
+        """Whether somebody closed it; False where the sources ended by themselves."""
+        with self._changed:
+            return self._closed
+
     def take(self) -> tuple[int, Placed] | None:
         """The next frame, of the sources in turn; None when all have ended, or once closed."""
         with self._changed:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from heme_edge.errors import HemeError
 
-DEFAULT_ADDRESS = "127.0.0.1:8300"
 TOKEN_BYTES = 24
 ANY_HOST = frozenset({"0.0.0.0", "::"})
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -43,29 +42,8 @@ class Address:
         host, colon, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         if not (colon and host and port.isdecimal() and int(port) < 1 << 16):
-            raise AddressError(f"'{text}' is not HOST:PORT.", f"--web {DEFAULT_ADDRESS}")
+            raise AddressError(f"'{text}' is not HOST:PORT.", "--web 127.0.0.1:8300")
         return cls(host, int(port), "" if is_local(host) else secrets.token_urlsafe(TOKEN_BYTES))
-
-    def listen(self) -> tuple[Address, socket.socket]:
-        """The address as it came out, and the socket that listens there.
-
-        Raises:
-            AddressError: the port is taken, or the host is not this machine.
-        """
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        listening = socket.socket(family)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((self.host, self.port))
-            listening.listen()
-        except OSError as error:
-            listening.close()
-            why = error.strerror or error
-            raise AddressError(
-                f"The page cannot be served at {self.host}:{self.port} ({why}).",
-                "--web 127.0.0.1:0 takes a free port",
-            ) from error
-        return Address(self.host, listening.getsockname()[1], self.token), listening
 
     @property
     def url(self) -> str:
@@ -115,3 +93,36 @@ def _split_host(host: str) -> tuple[str, int]:
         name, port = host.lower(), "80"
     number = int(port) if port.isascii() and port.isdecimal() and len(port) < 6 else -1
     return name.removeprefix("[").removesuffix("]"), number
+
+
+@dataclass(frozen=True)
+class Listening:
+    """An address as it came out, and the socket that listens there."""
+
+    address: Address
+    socket: socket.socket
+
+
+def listen(address: Address) -> Listening:
+    """Takes an address; whoever asks meanwhile waits until the page is served.
+
+    Raises:
+        AddressError: the port is taken, or the host is not this machine.
+        ImportError: the extra ``[web]`` is not installed.
+    """
+    import starlette  # noqa: F401 - said before anything is begun
+    import uvicorn  # noqa: F401 - as above
+
+    taken = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((address.host, address.port))
+        taken.listen()
+    except OSError as error:
+        taken.close()
+        raise AddressError(
+            f"The page cannot be served at {address.host}:{address.port} "
+            f"({error.strerror or error}).",
+            "--web 127.0.0.1:0 takes a free port",
+        ) from error
+    return Listening(replace(address, port=taken.getsockname()[1]), taken)

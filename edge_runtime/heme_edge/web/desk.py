@@ -55,6 +55,7 @@ class Desk:
         model: what uploads are named with.
         news, pictures: of each camera, by its number.
         ended: whether the live session has ended.
+        version: number of the newest entry of the session's log that the figures follow.
     """
 
     session: Session
@@ -64,8 +65,8 @@ class Desk:
     news: list[SourceNews] = field(default_factory=list)
     pictures: Sequence[LivePicture] = ()
     ended: bool = False
+    version: int = 0
     _busy: threading.Lock = field(default_factory=threading.Lock)
-    _version: int = 0
     _figures: dict[str, Any] = field(default_factory=dict)
     _told: bool = False
 
@@ -87,7 +88,7 @@ class Desk:
             "vocabulary": [_class(one.code, one.name) for one in CELL_CLASSES],
             "sources": [asdict(news) for news in self.news],
             "signed": signature and {"initials": signature.initials, "time": clock(signature.time)},
-            "version": self._version,
+            "version": self.version,
             "figures": self._figures,
         }
 
@@ -100,12 +101,12 @@ class Desk:
     def refresh(self) -> None:
         """Brings the figures up to date, and rests counting once when the goal is reached."""
         with self._busy:
-            news = self.session.log(after=self._version)
+            news = self.session.log(after=self.version)
             if not news:
                 return
             tally = self.session.tally()
             self._figures = figures(tally, self.goal)
-            self._version = news[-1].seq
+            self.version = news[-1].seq
             if self.pause is not None and not self._told and self.goal.reached(tally):
                 self._told = True
                 self.pause.on, self.pause.why = True, "the goal is reached"

@@ -16,7 +16,8 @@ MOST_PER_S = 10.0
 WATCHED_S = 2.0
 """A picture is encoded when one was asked for so short a time ago."""
 FRESH_S = 0.25
-"""A picture is not published as live later than this after its frame was analysed."""
+"""What was captured longer ago is not live: its age is said. What was analysed longer ago is not
+published at all, but for who has no picture yet."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,13 @@ class Picture:
         return time.monotonic() - self.frame.captured_s
 
     @property
-    def fresh(self) -> bool:
-        """Whether it may be published as live."""
+    def live(self) -> bool:
+        """Whether it shows what is under the microscope now."""
+        return self.age_s <= FRESH_S
+
+    @property
+    def newest(self) -> bool:
+        """Whether nothing newer can be expected to be there."""
         return time.monotonic() - self.frame.analysed_s <= FRESH_S
 
 
@@ -92,7 +98,7 @@ class LivePicture:
             picture = self._picture
         if picture is None or picture.number == after:
             return None
-        return picture if not after or picture.fresh else None
+        return picture if not after or picture.newest else None
 
     def close(self) -> None:
         """Ends the thread."""

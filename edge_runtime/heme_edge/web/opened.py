@@ -9,7 +9,7 @@ from pathlib import Path
 from heme_edge.cli_support import note
 from heme_edge.notices import notice
 from heme_edge.session import Session
-from heme_edge.web.address import Address
+from heme_edge.web.address import Address, listen
 from heme_edge.web.desk import Desk
 from heme_edge.web.server import PageServer
 from heme_edge.web.uploads import Model
@@ -21,23 +21,28 @@ def open_session(folder: Path, address: str, model: Model) -> None:
     Raises:
         HemeError: there is no such session, another program writes it, or the address is taken.
     """
-    at = Address.parse(address)
-    session = Session.open(folder, write=True)
+    listening = listen(Address.parse(address))
     try:
-        with PageServer(Desk(session, model=model), at) as server:
-            say_where(server)
+        session = Session.open(folder, write=True)
+    except BaseException:
+        listening.socket.close()
+        raise
+    try:
+        with PageServer(Desk(session, model=model), listening):
+            say_where(listening.address)
             note(notice(session.settings.accepted_losses))
-            _until_stopped()
+            until_stopped()
     finally:
         session.close()
 
 
-def say_where(server: PageServer) -> None:
+def say_where(address: Address) -> None:
     """Prints the address of the page, with its token, once."""
-    note(f"The page is at {server.address.url}  Ctrl-C ends.")
+    note(f"The page is at {address.url}  Ctrl-C ends.")
 
 
-def _until_stopped() -> None:
+def until_stopped() -> None:
+    """Waits for Ctrl-C or SIGTERM; called by the main thread."""
     stopped = threading.Event()
     old = {s: signal.signal(s, lambda *_: stopped.set()) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -98,7 +98,7 @@ class Page:
         if picture is None:
             return Response(status_code=204, headers=NO_STORE)
         told = {"x-picture": str(picture.number), "x-age-ms": f"{1000 * picture.age_s:.0f}"}
-        told["x-live"] = "yes" if picture.fresh else "no"
+        told["x-live"] = "yes" if picture.live else "no"
         return Response(picture.jpeg, headers={**NO_STORE, **told}, media_type="image/jpeg")
 
     async def _picture(self, source: int, after: int) -> Picture | None:
@@ -135,7 +135,7 @@ class Page:
 
     async def log(self, _request: Request) -> Response:
         """The newest entries of the log."""
-        return json_answer(await asyncio.to_thread(views.log, self._session))
+        return json_answer(await asyncio.to_thread(views.log, self._session, self._desk.version))
 
     async def export(self, request: Request) -> Response:
         """A file to keep."""

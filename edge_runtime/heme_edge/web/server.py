@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-from heme_edge.web.address import Address
+from heme_edge.web.address import Listening
 from heme_edge.web.application import application
 from heme_edge.web.desk import Desk
 
@@ -18,22 +18,18 @@ class PageServer:
 
     Args:
         desk: what the page shows.
-        address: where.
-
-    Raises:
-        AddressError: it cannot be served there.
-        ImportError: the extra ``[web]`` is not installed.
+        listening: where, see ``listen``.
     """
 
-    def __init__(self, desk: Desk, address: Address) -> None:
+    def __init__(self, desk: Desk, listening: Listening) -> None:
         import uvicorn
 
-        self.address, self._socket = address.listen()
-        self._desk = desk
+        self._desk, self._socket = desk, listening.socket
         config = uvicorn.Config(
-            application(desk, self.address), log_level="warning", access_log=False, lifespan="on",
-            ws="none", http="h11", loop="asyncio", server_header=False, proxy_headers=False,
-            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=CLOSE_S,
+            application(desk, listening.address), log_level="warning", access_log=False,
+            lifespan="on", ws="none", http="h11", loop="asyncio", server_header=False,
+            proxy_headers=False, limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=CLOSE_S,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
@@ -49,7 +45,7 @@ class PageServer:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Ends; open connections are cut after two seconds."""
+        """Ends; open connections are cut after two seconds. The session is not closed."""
         self._server.should_exit = True
         self._thread.join(2 * CLOSE_S)
         self._socket.close()

@@ -102,13 +102,18 @@ def _patch(
     return {"name": name, "area": area, "frames": frames, "cells": cells}
 
 
-def log(session: Session) -> dict[str, Any]:
-    """The newest entries of the log, newest first, for people."""
-    newest = session.log()[-NEWEST_ENTRIES:]
+def log(session: Session, newest: int) -> dict[str, Any]:
+    """The newest entries of the log, newest first, for people.
+
+    Args:
+        session: the session.
+        newest: about the number of its newest entry.
+    """
+    entries = session.log(after=max(0, newest - NEWEST_ENTRIES))
     return {
         "entries": [
             {"seq": entry.seq, "time": clock(entry.time), "words": _words(entry)}
-            for entry in reversed(newest)
+            for entry in reversed(entries)
         ]
     }
 

@@ -1,7 +1,8 @@
 // The live picture: asked for anew when the last one has come, so that a slow line skips frames.
 import { $, element } from "./server.js";
 
-let shown = { number: 0, at: 0, captured: 0 };
+const LIVE_MS = 250;
+let shown = { number: 0, at: 0, age: 0 };
 let url = "";
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -49,7 +50,8 @@ export function showSource(state) {
 
 function words(one) {
   const since = shown.number ? shown.age + performance.now() - shown.at : 0;
-  const still = since > 2000 ? `No new picture for ${(since / 1000).toFixed(0)} s. ` : "";
+  const late = shown.age > LIVE_MS ? `Not live: the picture was ${shown.age} ms old when it came. ` : "";
+  const still = since > 2000 ? `No new picture for ${(since / 1000).toFixed(0)} s. ` : late;
   const why = one.not_used ? `, not used: ${one.not_used}` : "";
   return `${still}${one.words}. Frame ${one.frame}: ${one.in_view} cells in view, ${one.counted} counted, ${one.age_ms} ms old when analysed${why}.`;
 }

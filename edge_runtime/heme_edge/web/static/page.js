@@ -9,6 +9,7 @@ import { inOrder, keyOf, layTable, showFigures } from "./tally.js";
 
 const EVERY_MS = 500;
 const GALLERY_EVERY_MS = 2000;
+const MAP_EVERY_MS = 5000;
 let classes = [];
 let keys = new Map();
 let seen = { version: -1, at: 0 };
@@ -67,9 +68,22 @@ async function show(state) {
   useClasses(state.classes);
   showFigures(state.figures);
   const due = seen.version < 0 || performance.now() - seen.at > GALLERY_EVERY_MS;
-  if (state.version === seen.version || !due) return;
+  if (state.version === seen.version || !due) return mapDue(state.live);
   seen = { version: state.version, at: performance.now() };
-  await Promise.all([reload(), reloadMap(), reloadLog()]);
+  await reload();
+  await reloadLog();
+  await mapDue(state.live);
+}
+
+// The map of a large session is heavy: asked for while it is seen, and not often.
+let drawn = { version: -1, at: 0 };
+async function mapDue(live) {
+  const part = $("map").getBoundingClientRect();
+  const visible = part.top < innerHeight && part.bottom > 0;
+  const soon = live && performance.now() - drawn.at < MAP_EVERY_MS;
+  if (!visible || drawn.version === seen.version || (drawn.at && soon)) return;
+  drawn = { version: seen.version, at: performance.now() };
+  await reloadMap();
 }
 
 // A live region says again what is written again.
