@@ -141,6 +141,36 @@ def live(
     )  # fmt: skip
 
 
+session_argument = click.argument("session", type=click.Path(path_type=Path), metavar="SESSION")
+
+
+@main.command()
+@session_argument
+def verify(session: Path) -> int:
+    """Check that nothing in a session's rows or log was lost or changed.
+
+    Exit code 0: sound; 1: it is not, and what is wrong is listed. It shows accidents and careless
+    edits, not a forger.
+    """
+    from heme_edge.session.commands import report_sound
+
+    return 0 if report_sound(session, click.echo) else EXIT_SOME_SKIPPED
+
+
+@main.command()
+@session_argument
+@click.option("--reclassify", is_flag=True,
+              help="Name the stored crops again, and tell how far the names agree.")  # fmt: skip
+@model_options
+def replay(
+    session: Path, reclassify: bool, bundle: Path | None, precision: str, backend: str
+) -> None:
+    """Recompute a session's differential from its rows and log; JSON on stdout."""
+    from heme_edge.session.commands import print_record, replay_record
+
+    print_record(replay_record(session, bundle, backend, precision, again=reclassify))
+
+
 def _batches(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
     sizes = tuple(dict.fromkeys(int(n) for n in text.split(",") if n.strip().isdigit()))
     if len(sizes) != len(text.split(",")) or min(sizes) < 1:

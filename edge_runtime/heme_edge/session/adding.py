@@ -59,9 +59,14 @@ def batch(db: sqlite3.Connection, new: Batch, time: float) -> LogEntry | None:
     changes = {"duplicates": new.duplicates, "joins": new.joins}
     entry = append(db, COUNTED, {**said, **changes}, time)
     for name, rows in tables.items():
-        marks = ",".join("?" * (len(rows[0]) + 1)) if rows else ""
-        db.executemany(f"INSERT INTO {name} VALUES ({marks})", [(*row, entry.seq) for row in rows])
+        _insert(db, name, [(*row, entry.seq) for row in rows])
     return entry
+
+
+def _insert(db: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
+    if rows:
+        marks = ",".join("?" * len(rows[0]))
+        db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
 
 
 def vouched(rows: Sequence[Sequence[Value]]) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def _add_keyframe(db: sqlite3.Connection, place: Row, key: KeyframeRow) -> None:
     levels = zlib.compress(key.levels.tobytes(), 1)
     sha256 = hashlib.sha256(levels).hexdigest()
     row = (*place, int(key.sharp), *key.levels.shape, sha256, levels)
-    db.execute(f"INSERT INTO keyframes VALUES ({','.join('?' * len(row))})", row)
+    _insert(db, "keyframes", [row])
 
 
 def _json(value: Any) -> str:

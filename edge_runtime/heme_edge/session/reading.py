@@ -110,8 +110,8 @@ def cells(
         tail: order and limit.
     """
     query = f"""SELECT id, source_id, run, frame, x_px, y_px, radius_um, patch, slide_x_um,
-        slide_y_um, now_code, code, reason, probability, disagreement, now_reason, corrected, kind, views,
-        time, entry FROM temp.now WHERE {where} ORDER BY {tail}"""
+        slide_y_um, now_code, code, reason, probability, disagreement, now_reason, corrected,
+        kind, views, time, entry FROM temp.now WHERE {where} ORDER BY {tail}"""
     return [_summary(state, row) for row in db.execute(query, values)]
 
 
@@ -184,7 +184,7 @@ def tally(db: sqlite3.Connection, state: State, said: Settings) -> Tally:
 
 
 def newest(db: sqlite3.Connection, state: State, source_id: int) -> tuple[int, int]:
-    """The highest number of a cell of all sources, and of a patch of one; -1 where there is none."""
+    """The highest number of a cell of all sources, and of a patch of one; -1: there is none."""
     (cell,) = db.execute("SELECT coalesce(max(id), -1) FROM cells").fetchone()
     query = """SELECT coalesce(max(patch), -1) FROM (SELECT source_id, patch FROM cells
         UNION ALL SELECT source_id, patch FROM frames
