@@ -44,9 +44,9 @@ def application(desk: Desk, address: Address) -> App:
     routes = [Route(path, handler, methods=["GET"]) for path, handler in gets.items()]
     routes += [Route(path, handler, methods=["POST"]) for path, handler in posts.items()]
     handlers: Any = {HemeError: _refused, sqlite3.Error: _not_written, HTTPException: _no_such}
-    return Guard(
-        Starlette(routes=routes, exception_handlers=handlers, lifespan=page.lifespan), address
-    )
+    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=page.lifespan)
+    app.router.redirect_slashes = False
+    return Guard(app, address)
 
 
 async def _refused(_request: Request, error: HemeError) -> Response:

@@ -26,7 +26,7 @@ class PageServer:
 
         self._desk, self._socket = desk, listening.socket
         config = uvicorn.Config(
-            application(desk, listening.address), log_level="warning", access_log=False,
+            application(desk, listening.address), log_level="error", access_log=False,
             lifespan="on", ws="none", http="h11", loop="asyncio", server_header=False,
             proxy_headers=False, limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=CLOSE_S,
