@@ -28,6 +28,7 @@ from heme_edge.web.server import PageServer
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 """Debian's; what needs it skips where it is absent."""
 LOCAL = Address("127.0.0.1", 0)
+SOON_MS = 5000
 
 
 def settings() -> Settings:
@@ -112,3 +113,14 @@ def ask(
 def _read(answer: Any) -> Any:
     data = answer.read()
     return json.loads(data) if answer.headers["content-type"] == "application/json" else data
+
+
+def opened(browser: Any, url: str, errors: list[str], **options: Any) -> Any:
+    """A page of a browser with cookies of its own, once its cells are there."""
+    page = browser.new_context(**options).new_page()
+    page.set_default_timeout(SOON_MS)
+    page.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else 0)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(url)
+    page.wait_for_selector("#cells li")
+    return page

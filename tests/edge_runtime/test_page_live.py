@@ -27,7 +27,7 @@ from heme_edge.web.desk import Desk
 from heme_edge.web.live_picture import FRESH_S, MOST_PER_S, Drawable, LivePicture
 from tests.conftest import Run
 from tests.edge_runtime.live_kit import field
-from tests.edge_runtime.page_kit import ask, make_session, served
+from tests.edge_runtime.page_kit import ask, make_session, opened, served
 
 MODEL = ("--backend", "onnxruntime", "--precision", "fp32")
 TARGET = 12
@@ -114,7 +114,7 @@ def test_slow_browsers_and_noise_while_live(live: Live) -> None:
         line.close()
 
 
-def test_live_moves_rests_at_its_goal_and_is_stopped(live: Live) -> None:
+def test_live_moves_rests_at_its_goal(live: Live) -> None:
     first = ask(live.address, "/live.jpg")[1]
     assert first[:2] == b"\xff\xd8"
     live.wait_for(lambda _: ask(live.address, "/live.jpg")[1] != first)
@@ -129,12 +129,39 @@ def test_live_moves_rests_at_its_goal_and_is_stopped(live: Live) -> None:
     assert ask(live.address, "/api/pause", {"paused": False})[0] == 200
     on = live.wait_for(lambda s: s["figures"]["total"] > resting["figures"]["total"])
     assert on["status"] == "Counting."
+
+
+def test_the_live_view_in_a_browser(live: Live, browser: Any, errors: list[str]) -> None:
+    """The picture moves, the figures grow, the goal and a pause are said."""
+    page = opened(browser, live.address.url, errors, viewport={"width": 1400, "height": 1000})
+    shown = set()
+    for _ in range(3):
+        page.wait_for_function(
+            "known => !known.includes(document.getElementById('picture').src)", arg=list(shown)
+        )
+        shown.add(page.get_attribute("#picture", "src"))
+    assert page.evaluate("document.getElementById('picture').naturalWidth") == 1280
+    assert "cells in view" in page.inner_text("#picture-words")
+    assert f"arget of {TARGET}" in page.inner_text("#goal")
+    assert page.evaluate("document.getElementById('focus').value") > 0
+    for pressed in range(2):
+        before = page.get_attribute("#pause", "aria-pressed")
+        page.keyboard.press("p")
+        page.wait_for_selector(f"#pause:not([aria-pressed={before}])")
+        assert live.state()["paused"] == (before == "false"), pressed
+    page.select_option("#zoom", "2")
+    assert page.evaluate("document.getElementById('picture-frame').scrollWidth") > 1200 * 0.6
+    page.context.close()
+
+
+def test_a_correction_meanwhile_is_kept(live: Live) -> None:
+    """The last that uses the process: stops it."""
     cell = ask(live.address, "/api/cells?limit=1")[1]["cells"][0]["id"]
     assert ask(live.address, "/api/correct", {"id": cell, "code": "L4"})[0] == 200
     assert live.stop() < 8
     session = Session.open(live.folder)
     assert session.cell(cell).code == "L4"
-    assert session.tally().total >= on["figures"]["total"]
+    assert session.tally().total >= TARGET
     session.close()
 
 
