@@ -68,10 +68,11 @@ def main() -> None:
               help="Counted cells after which a slide is left; 0: read all of it.")  # fmt: skip
 @scale_option
 @optics_option
+@session_option
 @model_options
 def classify(
     paths: tuple[Path, ...], out: Path, crops: bool, max_cells: int, um_per_px: float | None,
-    optics: Path | None, bundle: Path | None, precision: str, backend: str,
+    optics: Path | None, session: Path | None, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Name the cells in photos and whole slides (files or folders); the differential is in --out.
 
@@ -80,7 +81,9 @@ def classify(
     """
     from heme_edge.offline import Request, run
 
-    asked = Request(paths, out, crops, um_per_px, bundle, precision, backend, optics, max_cells)
+    asked = Request(
+        paths, out, crops, um_per_px, bundle, precision, backend, optics, max_cells, session
+    )
     counts = run(asked, click.echo)
     if not counts.read:
         return EXIT_UNUSABLE

@@ -9,7 +9,8 @@ from heme_edge.errors import PhotoError
 from heme_edge.photos import decode_photo
 from heme_edge.session.schema import SessionError
 
-QUALITY = 90
+QUALITY = 95
+"""With colour at full resolution: at 90 and half of it 5 % of the names change, so 2 %."""
 
 
 def encode_crop(crop: Image) -> bytes:
@@ -17,7 +18,9 @@ def encode_crop(crop: Image) -> bytes:
     import cv2
 
     bgr = np.ascontiguousarray(crop[..., ::-1])
-    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
+    how = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    how += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return bytes(cv2.imencode(".jpg", bgr, how)[1])
 
 
 def decode_crop(data: bytes) -> Image:

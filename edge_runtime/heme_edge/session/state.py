@@ -104,5 +104,5 @@ class State:
             self._joins.append((entry.seq, source, patch, into, dx_um, dy_um))
         for gone, of in body["duplicates"]:
             self.gone[gone] = of
-        if body["cells"] or body["duplicates"]:
+        if body["cells"]["rows"] or body["duplicates"]:
             self.signature, self.ended = None, False

@@ -13,7 +13,7 @@ from heme_edge.session.rows import Batch
 from heme_edge.session.schema import SessionError
 from heme_edge.session.store import Session
 
-EVERY_S = 0.3
+EVERY_S = 0.2
 """What was handed over is committed so often."""
 MOST_BYTES = 128 << 20
 """Of crops that wait for a disk; beyond it only names and places of cells are kept, 1 kB each."""
