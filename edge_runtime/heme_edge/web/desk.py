@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from heme_edge.cells import CELL_CLASSES, cell_class
 from heme_edge.live.pause import Pause
-from heme_edge.session import Session
+from heme_edge.session import LogEntry, Session
+from heme_edge.session.rows import COUNTED, MAP
 from heme_edge.stop_rule import Goal
 from heme_edge.web.clock import clock
 from heme_edge.web.figures import figures
 from heme_edge.web.live_picture import LivePicture
 from heme_edge.web.uploads import Model, Uploads
+
+NEWEST_DEEDS = 200
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Desk:
         model: what uploads are named with.
         news, pictures: of each camera, by its number.
         ended: whether the live session has ended.
+        deeds: the newest entries of the log that are not of counting.
         version: number of the newest entry of the session's log that the figures follow.
     """
 
@@ -65,6 +70,7 @@ class Desk:
     news: list[SourceNews] = field(default_factory=list)
     pictures: Sequence[LivePicture] = ()
     ended: bool = False
+    deeds: deque[LogEntry] = field(default_factory=lambda: deque(maxlen=NEWEST_DEEDS))
     version: int = 0
     _busy: threading.Lock = field(default_factory=threading.Lock)
     _figures: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +110,7 @@ class Desk:
             news = self.session.log(after=self.version)
             if not news:
                 return
+            self.deeds.extend(entry for entry in news if entry.kind not in (COUNTED, MAP))
             tally = self.session.tally()
             self._figures = figures(tally, self.goal)
             self.version = news[-1].seq

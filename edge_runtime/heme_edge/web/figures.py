@@ -52,11 +52,11 @@ def me_ratio(tally: Tally) -> dict[str, Any]:
     and ``high95`` are None where they are without bound.
     """
     codes: dict[str, list[str]] = {"m": [], "e": []}
-    for row in sorted(tally.rows(), key=lambda row: cell_class(row.code).maturation):
-        lineage = cell_class(row.code).lineage
-        for part, lineages in (("m", M_LINEAGES), ("e", E_LINEAGES)):
-            if lineage in lineages:
-                codes[part].append(row.code)
+    known = [cell_class(row.code) for row in tally.rows()]
+    for part, lineages in (("m", M_LINEAGES), ("e", E_LINEAGES)):
+        for lineage in lineages:
+            of_it = (one for one in known if one.lineage == lineage)
+            codes[part] += [one.code for one in sorted(of_it, key=lambda one: one.maturation)]
     m, e = (sum(tally.counted[code] for code in codes[part]) for part in ("m", "e"))
     low, high = wilson(m, m + e)
     return {

@@ -134,8 +134,8 @@ class Page:
         return json_answer(await asyncio.to_thread(views.scanned, self._session))
 
     async def log(self, _request: Request) -> Response:
-        """The newest entries of the log."""
-        return json_answer(await asyncio.to_thread(views.log, self._session, self._desk.version))
+        """What persons did, newest first."""
+        return json_answer(views.log(list(self._desk.deeds)))
 
     async def export(self, request: Request) -> Response:
         """A file to keep."""

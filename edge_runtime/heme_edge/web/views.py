@@ -9,10 +9,8 @@ from typing import Any
 from heme_edge.session import CellSummary, FrameRow, LogEntry, Session
 from heme_edge.session.rows import (
     CORRECT,
-    COUNTED,
     CREATED,
     END,
-    MAP,
     REOPEN,
     RESUMED,
     SIGN,
@@ -21,7 +19,6 @@ from heme_edge.session.rows import (
 from heme_edge.web.clock import clock
 from heme_edge.web.requests import RequestError
 
-NEWEST_ENTRIES = 200
 GRID_UM = 40.0
 """Frames of the map whose corners lie in one square of this size are shown once."""
 Box = tuple[float, float, float, float]
@@ -102,14 +99,8 @@ def _patch(
     return {"name": name, "area": area, "frames": frames, "cells": cells}
 
 
-def log(session: Session, newest: int) -> dict[str, Any]:
-    """The newest entries of the log, newest first, for people.
-
-    Args:
-        session: the session.
-        newest: about the number of its newest entry.
-    """
-    entries = session.log(after=max(0, newest - NEWEST_ENTRIES))
+def log(entries: Sequence[LogEntry]) -> dict[str, Any]:
+    """Entries of the log, newest first, for people."""
     return {
         "entries": [
             {"seq": entry.seq, "time": clock(entry.time), "words": _words(entry)}
@@ -132,6 +123,6 @@ def _words(entry: LogEntry) -> str:
     if entry.kind == SIGN:
         return f"signed {body['initials']}"
     return {
-        COUNTED: "cells and frames added", CREATED: "session begun", END: "counting ended",
-        RESUMED: "session gone on with", REOPEN: "signature taken back", MAP: "map kept",
+        CREATED: "session begun", END: "counting ended", RESUMED: "session gone on with",
+        REOPEN: "signature taken back",
     }.get(entry.kind, entry.kind)  # fmt: skip

@@ -25,6 +25,7 @@ async function begin() {
   $("title").textContent = state.title;
   $("losses").textContent = state.losses.join(" ");
   $("live").hidden = !state.live;
+  document.querySelector("main").classList.toggle("finished", !state.live);
   $("pause").hidden = !state.live;
   if (state.live) startLive();
   listen();
