@@ -146,6 +146,8 @@ def test_signed_and_closer_and_pictures_settings(
     page.locator("#cells li").first.click()
     page.keyboard.press("1")
     sync_api.expect(page.locator("#problem")).to_contain_text("signed by AB")
+    page.click("#reopen")
+    sync_api.expect(page.locator("#signed")).to_have_text("Not signed.")
     errors[:] = [one for one in errors if "400 (Bad Request)" not in one]  # the refusal itself
 
 

@@ -158,7 +158,9 @@ def test_a_correction_meanwhile_is_kept(live: Live) -> None:
     """The last that uses the process: stops it."""
     cell = ask(live.address, "/api/cells?limit=1")[1]["cells"][0]["id"]
     assert ask(live.address, "/api/correct", {"id": cell, "code": "L4"})[0] == 200
-    assert live.stop() < 8
+    stopped_s = live.stop()
+    print(f"stopped in {stopped_s:.1f} s")
+    assert stopped_s < 8
     session = Session.open(live.folder)
     assert session.cell(cell).code == "L4"
     assert session.tally().total >= TARGET

@@ -124,10 +124,9 @@ class Desk:
             self.pause.on, self.pause.why = on, ""
 
     def close(self) -> None:
-        """Ends the threads of pictures and uploads; the session is not closed."""
+        """Ends the threads of pictures, so that nobody waits for one; the session stays open."""
         for picture in self.pictures:
             picture.close()
-        self.uploads.close()
 
     def _status(self) -> str:
         if self.pause is None:

@@ -68,6 +68,9 @@ class LivePicture:
     """The newest picture of one source.
 
     ``show`` belongs to the analysis thread; ``newest`` may be called by any. Neither waits.
+
+    Attributes:
+        closed: whether it was closed; nobody waits for a picture then.
     """
 
     def __init__(self) -> None:
@@ -75,7 +78,7 @@ class LivePicture:
         self._waiting: Drawable | None = None
         self._picture: Picture | None = None
         self._asked_s = -WATCHED_S
-        self._closed = False
+        self.closed = False
         self._thread = threading.Thread(target=self._run, name="picture", daemon=True)
         self._thread.start()
 
@@ -103,7 +106,7 @@ class LivePicture:
     def close(self) -> None:
         """Ends the thread."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify_all()
         self._thread.join()
 
@@ -115,11 +118,11 @@ class LivePicture:
                 number = self._picture.number + 1 if self._picture else 1
                 self._picture = Picture(number, jpeg, drawable)
                 rest_s = started_s + 1 / MOST_PER_S - time.monotonic()
-                self._changed.wait_for(lambda: self._closed, max(0.0, rest_s))
+                self._changed.wait_for(lambda: self.closed, max(0.0, rest_s))
 
     def _next(self) -> Drawable | None:
         with self._changed:
-            while not self._closed:
+            while not self.closed:
                 watched = time.monotonic() - self._asked_s < WATCHED_S
                 if self._waiting is not None and watched:
                     drawable, self._waiting = self._waiting, None

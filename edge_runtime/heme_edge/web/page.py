@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from heme_edge.errors import HemeError
 from heme_edge.web import exports, views
 from heme_edge.web.desk import Desk
 from heme_edge.web.live_picture import Picture
@@ -68,7 +70,7 @@ class Page:
 
     async def _tick(self) -> None:
         while True:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(sqlite3.Error, HemeError):  # told to whoever asks next
                 await asyncio.to_thread(self._desk.refresh)
             await asyncio.sleep(TICK_S)
 
@@ -104,7 +106,7 @@ class Page:
     async def _picture(self, source: int, after: int) -> Picture | None:
         until_s = time.monotonic() + PICTURE_WAIT_S
         while (picture := self._desk.pictures[source].newest(after)) is None:
-            if time.monotonic() > until_s:
+            if time.monotonic() > until_s or self._desk.pictures[source].closed:
                 break
             await asyncio.sleep(PICTURE_STEP_S)
         return picture

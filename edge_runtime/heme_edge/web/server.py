@@ -10,7 +10,7 @@ from heme_edge.web.application import application
 from heme_edge.web.desk import Desk
 
 MOST_CONNECTIONS = 64
-CLOSE_S = 2
+CLOSE_S = 1
 
 
 class PageServer:
@@ -45,11 +45,12 @@ class PageServer:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Ends; open connections are cut after two seconds. The session is not closed."""
+        """Ends; open connections are cut after a second. The session is not closed."""
+        self._desk.close()
         self._server.should_exit = True
         self._thread.join(2 * CLOSE_S)
         self._socket.close()
-        self._desk.close()
+        self._desk.uploads.close()
 
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])

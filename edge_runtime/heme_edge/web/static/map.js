@@ -10,9 +10,8 @@ export async function reloadMap() {
   if (!found) return;
   patches = found.patches;
   if ($("patch").length !== patches.length) {
-    const label = (one) => `${one.name} (${one.cells.length} cells)`;
     const before = $("patch").value;
-    $("patch").replaceChildren(...patches.map((one, at) => element("option", label(one), { value: at })));
+    $("patch").replaceChildren(...patches.map((one, at) => element("option", one.name, { value: at })));
     if (before) $("patch").value = before;
   }
   draw();

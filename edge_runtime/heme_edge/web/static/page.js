@@ -65,6 +65,8 @@ async function show(state) {
   $("pause").textContent = paused ? "Go on" : "Pause";
   setText("status", state.status);
   setText("signed", state.signed ? `Signed ${state.signed.initials}, ${state.signed.time}` : "Not signed.");
+  $("reopen").hidden = !state.signed;
+  $("sign-form").hidden = Boolean(state.signed);
   if (state.live) showSource(state);
   useClasses(state.classes);
   showFigures(state.figures);
@@ -110,6 +112,7 @@ function listen() {
     event.preventDefault();
     act("/api/sign", { initials: $("initials").value });
   });
+  $("reopen").addEventListener("click", () => act("/api/reopen", {}));
   document.addEventListener("keydown", onKey);
 }
 
