@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import pytest
 
-from heme_edge.session import Session
 from heme_edge.stop_rule import Goal, StopRule
 from heme_edge.web.address import Address
 from heme_edge.web.desk import Desk
@@ -74,6 +73,11 @@ def test_drag_undo_and_reload(
 
 def test_by_keyboard_alone(browser: Any, address: Address, desk: Desk, errors: list[str]) -> None:
     page = opened(browser, address.url, errors)
+    assert "to the target of 500" in page.inner_text("#goal")
+    assert "at all looks together: not clear of 20 %" in page.inner_text("#goal")
+    assert "M = M1 + M2" in page.inner_text("#me")
+    assert "E = ER" in page.inner_text("#me")
+    assert "Research use only" in page.inner_text("#notice")
     before = count(page, "M2")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
@@ -149,15 +153,6 @@ def test_signed_and_closer_and_pictures_settings(
     page.click("#reopen")
     sync_api.expect(page.locator("#signed")).to_have_text("Not signed.")
     errors[:] = [one for one in errors if "400 (Bad Request)" not in one]  # the refusal itself
-
-
-def test_goal_and_ratio_are_said(browser: Any, address: Address, errors: list[str]) -> None:
-    page = opened(browser, address.url, errors)
-    assert "to the target of 500" in page.inner_text("#goal")
-    assert "at all looks together: not clear of 20 %" in page.inner_text("#goal")
-    assert "M = M1 + M2" in page.inner_text("#me")
-    assert "E = ER" in page.inner_text("#me")
-    assert "Research use only" in page.inner_text("#notice")
 
 
 def test_upload_of_a_field_and_of_a_cell(
@@ -236,8 +231,3 @@ def test_20000_cells_open_and_filter_in_under_a_second(
     print(f"20,000 cells: opened in {min(opens):.2f} s, filtered in {min(filters):.2f} s")
     assert min(opens) < 1.0
     assert min(filters) < 1.0
-
-
-def test_the_session_is_open_for_one_program(desk: Desk, address: Address) -> None:
-    with pytest.raises(Exception, match="Another program"):
-        Session.open(desk.session.folder, write=True)

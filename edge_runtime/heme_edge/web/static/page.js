@@ -70,7 +70,7 @@ async function show(state) {
   if (state.live) showSource(state);
   useClasses(state.classes);
   showFigures(state.figures);
-  const due = seen.version < 0 || performance.now() - seen.at > GALLERY_EVERY_MS;
+  const due = seen.version < 0 || !state.live || performance.now() - seen.at > GALLERY_EVERY_MS;
   if (state.version === seen.version || !due) return mapDue(state.live);
   seen = { version: state.version, at: performance.now() };
   await reload();
