@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def _with_a_full_disk(disk: Path, truth: Path) -> tuple[dict[str, Any], list[str
 
 
 def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+    with path.open("wb", buffering=0) as file, suppress(OSError):  # no space left
         while True:
             file.write(bytes(4096))
 
