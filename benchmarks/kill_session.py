@@ -3,11 +3,11 @@
     python -m benchmarks.kill_session --kills 20
 
 One session of the simulated stage: it is begun, killed with SIGKILL, gone on with (`--resume`),
-killed again, and so on; the last run ends by itself. Each run goes its tour from the start, so
-what the one before has counted comes into view again. After each kill: how long before it the
-newest frame in the session was captured, whether SQLite finds the file sound, and whether
-`heme-edge verify` does. At the end: cells of the truth that are in the session twice. Prints a
-table and one JSON line.
+killed again, and so on; the last run ends by itself. Each run scans from the same start, so
+what the one before has counted comes into view again. After each kill: how many of the cells that
+live had told of are not in the session, and how long before the kill it told of the first of them;
+whether SQLite finds the file sound, and whether `heme-edge verify` does. At the end: cells of the
+truth that are in the session twice. Prints a table and one JSON line.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +32,9 @@ from benchmarks.ledger_score import cell_of, truth_frames
 from heme_edge.session import Session, verify
 
 UM_PER_PX = 0.25
-BEGIN_S = 60.0
+BEGIN_S = 90.0
 """Longest wait for the first frame."""
+HEADER = "kill  after s   lost  lost s integrity problems  cells"
 
 
 @dataclass(frozen=True)
@@ -40,50 +43,63 @@ class Killed:
 
     Attributes:
         after_s: from the first frame in the session to the kill.
-        lost_s: from the newest frame in the session to the kill.
+        lost_cells: that live had told of, and that are not in the session.
+        lost_s: from the line of the first of them to the kill; 0 where there is none.
         integrity: what SQLite says of the file.
         problems: what ``verify`` finds.
         cells: in the session.
     """
 
     after_s: float
+    lost_cells: int
     lost_s: float
     integrity: str
     problems: int
     cells: int
 
 
-def command(folder: Path, truth: Path, run: int, tour: int, *more: str) -> list[str]:
+def command(folder: Path, truth: Path, run: int, *more: str) -> list[str]:
     """``heme-edge live`` of a run: the first begins the session, the others go on with it."""
     how = "--resume" if run else "--session"
     return [
-        sys.executable, "-m", "heme_edge.cli", "live", "--camera", "sim", "--sim-tour", str(tour),
-        "--sim-truth", str(truth), "--headless", how, str(folder), *more,
+        sys.executable, "-m", "heme_edge.cli", "live", "--camera", "sim", "--sim-truth",
+        str(truth), "--headless", how, str(folder), *more,
     ]  # fmt: skip
 
 
 def kill_after(folder: Path, asked: list[str], run: int, seconds: float) -> Killed:
     """Starts a run, kills it so long after its first frame in the session, and looks."""
-    with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as live:
+    told: list[tuple[float, int]] = []
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as live:
+        listener = threading.Thread(target=_listen, args=(live, told))
+        listener.start()
         begun = _first_frame(folder, run, live)
         time.sleep(seconds)
         killed = time.time()
         live.send_signal(signal.SIGKILL)
-        live.communicate()
-    found = look(folder, killed)
-    return Killed(killed - begun, *found)
+        listener.join()
+    return _found(folder, told, begun, killed)
 
 
-def look(folder: Path, killed: float) -> tuple[float, str, int, int]:
-    """Seconds lost, what SQLite says, what ``verify`` finds, and how many cells there are."""
+def _listen(live: subprocess.Popen[bytes], told: list[tuple[float, int]]) -> None:
+    """Keeps when live told of each cell."""
+    assert live.stdout is not None
+    for line in live.stdout:
+        with suppress(ValueError):  # the last line may be cut off
+            if "cell" in (said := json.loads(line)):
+                told.append((time.time(), said["cell"]["id"]))
+
+
+def _found(folder: Path, told: list[tuple[float, int]], begun: float, killed: float) -> Killed:
     db = sqlite3.connect(folder / "session.db")
     try:
         (said,) = db.execute("PRAGMA integrity_check").fetchone()
-        (newest,) = db.execute("SELECT max(time) FROM frames").fetchone()
-        (cells,) = db.execute("SELECT count(*) FROM cells").fetchone()
+        kept = {cell for (cell,) in db.execute("SELECT id FROM cells")}
     finally:
         db.close()
-    return killed - newest, said, len(verify(folder)), cells
+    lost = [at for at, cell in told if cell not in kept]
+    lost_s = killed - min(lost, default=killed)
+    return Killed(killed - begun, len(lost), lost_s, said, len(verify(folder)), len(kept))
 
 
 def twice(folder: Path, truths: list[Path]) -> dict[str, int]:
@@ -119,37 +135,39 @@ def _first_frame(folder: Path, run: int, live: subprocess.Popen[bytes]) -> float
         if begun is not None:
             return float(begun)
     live.kill()
-    said = live.stderr.read().decode() if live.stderr else ""
-    raise SystemExit(f"live did not begin: {said}")
+    raise SystemExit(f"live did not begin: {live.args!r}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--tour", type=int, default=4)
+    parser.add_argument("--tour", help="0 to 9; by default the stage scans without end")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--longest", type=float, default=6.0, help="seconds until a kill")
     asked = parser.parse_args()
-    rng = random.Random(asked.seed)
+    rng, tour = random.Random(asked.seed), ("--sim-tour", asked.tour) if asked.tour else ()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "session"
         truths = [Path(name) / f"truth-{run}.jsonl" for run in range(asked.kills + 1)]
         kills = []
-        print(f"{'kill':>4} {'after s':>8} {'lost s':>7} {'integrity':>9} {'problems':>8} cells")
+        print(HEADER)
         for run in range(asked.kills):
-            one = command(folder, truths[run], run, asked.tour)
+            one = command(folder, truths[run], run, *tour)
             k = kill_after(folder, one, run, rng.uniform(0, asked.longest))
             print(
-                f"{run:>4} {k.after_s:>8.2f} {k.lost_s:>7.2f} {k.integrity:>9} {k.problems:>8} "
-                f"{k.cells}", flush=True,
+                f"{run:>4} {k.after_s:>8.2f} {k.lost_cells:>6} {k.lost_s:>7.2f} "
+                f"{k.integrity:>9} {k.problems:>8} {k.cells:>6}", flush=True,
             )  # fmt: skip
             kills.append(k)
-        last = command(folder, truths[-1], asked.kills, asked.tour, "--seconds", "15")
+        last = command(folder, truths[-1], asked.kills, *tour, "--seconds", "15")
         subprocess.run(last, check=True, stdout=subprocess.DEVNULL)
         scored = twice(folder, truths)
         problems = len(verify(folder))
-    longest = round(max(k.lost_s for k in kills), 2)
-    print(json.dumps({"kills": len(kills), "most_lost_s": longest, **scored, "problems": problems}))
+    lost = {
+        "most_lost_s": round(max(k.lost_s for k in kills), 2),
+        "lost_cells": sum(k.lost_cells for k in kills),
+    }
+    print(json.dumps({"kills": len(kills), **lost, **scored, "problems": problems}))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,6 +35,24 @@ SETTINGS = Settings(
     backend="onnxruntime int8", precision="int8", classes=CLASSES, reject_threshold=0.7,
     sources=(Source("simulated stage", 0.25, "source", True),), notice="Research use only.",
 )  # fmt: skip
+
+
+NO_DISK = "a small file system can be mounted by root only"
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path | None]:
+    """A file system of 12 MB of its own; None where there is no right to mount one."""
+    disk = folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        yield None
+        return
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @lru_cache

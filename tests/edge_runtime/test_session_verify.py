@@ -37,7 +37,9 @@ def copied(sound: Path, folder: Path) -> sqlite3.Connection:
     """A copy of the session, opened to be spoiled."""
     folder.mkdir(exist_ok=True)
     shutil.copy(sound / "session.db", folder)
-    return sqlite3.connect(folder / "session.db")
+    db = sqlite3.connect(folder / "session.db")
+    db.execute("PRAGMA synchronous = OFF")
+    return db
 
 
 def spoiled(sound: Path, folder: Path, *statements: str) -> list[str]:
