@@ -33,15 +33,13 @@ MODEL = ("--backend", "onnxruntime", "--precision", "fp32")
 TARGET = 12
 
 
-class Live:
-    """``heme-edge live --camera sim --web`` until Ctrl-C."""
+class Served:
+    """A command in a process of its own, once it has said where its page is."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder = folder
-        command = [sys.executable, "-m", "heme_edge.cli", "live", "--camera", "sim", *MODEL]
+    def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [*command, "--session", str(folder), "--web", "127.0.0.1:0", *options],
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=folder.parent,
+            [sys.executable, "-m", "heme_edge.cli", *arguments],
+            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self.said = ""
         assert self.process.stderr is not None
@@ -50,6 +48,13 @@ class Live:
             if found := re.search(r"http://127.0.0.1:(\d+)/", line):
                 self.address = Address("127.0.0.1", int(found[1]))
                 break
+
+    def end(self) -> None:
+        """However the test ended."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stderr:
+            self.process.stderr.close()
 
     def stop(self) -> float:
         """Ctrl-C; seconds until it has ended."""
@@ -79,18 +84,21 @@ class Live:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """One process for the tests below; the last of them stops it."""
-    folder = tmp_path_factory.mktemp("live") / "s"
-    started = Live(folder, "--target", str(TARGET), "--until", "M1 60")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("live") / "s"
+
+
+@pytest.fixture(scope="module")
+def live(folder: Path) -> Iterator[Served]:
+    """``heme-edge live --web``: one process for the tests below; the last of them stops it."""
+    goal = ("--target", str(TARGET), "--until", "M1 60")
+    where = ("--session", str(folder), "--web", "127.0.0.1:0")
+    started = Served("live", "--camera", "sim", *MODEL, *where, *goal)
     yield started
-    started.process.kill()
-    started.process.wait()
-    if started.process.stderr:
-        started.process.stderr.close()
+    started.end()
 
 
-def test_slow_browsers_and_noise_while_live(live: Live) -> None:
+def test_slow_browsers_and_noise_while_live(live: Served) -> None:
     """Browsers that fetch and never read, and bytes that are no request: live goes on, flat."""
     live.wait_for(lambda s: s["sources"][0]["frame"] > 5)
     request = f"GET /live.jpg HTTP/1.1\r\nHost: 127.0.0.1:{live.address.port}\r\n\r\n".encode()
@@ -114,7 +122,7 @@ def test_slow_browsers_and_noise_while_live(live: Live) -> None:
         line.close()
 
 
-def test_live_moves_rests_at_its_goal(live: Live) -> None:
+def test_live_moves_rests_at_its_goal(live: Served) -> None:
     first = ask(live.address, "/live.jpg")[1]
     assert first[:2] == b"\xff\xd8"
     live.wait_for(lambda _: ask(live.address, "/live.jpg")[1] != first)
@@ -131,7 +139,7 @@ def test_live_moves_rests_at_its_goal(live: Live) -> None:
     assert on["status"] == "Counting."
 
 
-def test_the_live_view_in_a_browser(live: Live, browser: Any, errors: list[str]) -> None:
+def test_the_live_view_in_a_browser(live: Served, browser: Any, errors: list[str]) -> None:
     """The picture moves, the figures grow, the goal and a pause are said."""
     page = opened(browser, live.address.url, errors, viewport={"width": 1400, "height": 1000})
     shown = set()
@@ -154,14 +162,14 @@ def test_the_live_view_in_a_browser(live: Live, browser: Any, errors: list[str])
     page.context.close()
 
 
-def test_a_correction_meanwhile_is_kept(live: Live) -> None:
+def test_a_correction_meanwhile_is_kept(live: Served, folder: Path) -> None:
     """The last that uses the process: stops it."""
     cell = ask(live.address, "/api/cells?limit=1")[1]["cells"][0]["id"]
     assert ask(live.address, "/api/correct", {"id": cell, "code": "L4"})[0] == 200
     stopped_s = live.stop()
     print(f"stopped in {stopped_s:.1f} s")
     assert stopped_s < 8
-    session = Session.open(live.folder)
+    session = Session.open(folder)
     assert session.cell(cell).code == "L4"
     assert session.tally().total >= TARGET
     session.close()
@@ -224,6 +232,22 @@ def test_without_a_page_counting_ends_at_the_goal(heme_edge: Run, tmp_path: Path
     summary = json.loads(done.stdout.splitlines()[-1])["summary"]
     assert summary["differential"]["counted"] >= 3
     assert summary["frames_used"] < 3
+
+
+def test_a_finished_session_is_opened(tmp_path: Path) -> None:
+    make_session(tmp_path / "s", 30).close()
+    opened_one = Served("open", str(tmp_path / "s"), "--web", "127.0.0.1:0")
+    try:
+        assert opened_one.state()["status"] == "Finished session."
+        assert ask(opened_one.address, "/api/sign", {"initials": "AB"})[0] == 200
+        opened_one.stop()
+    finally:
+        opened_one.end()
+    session = Session.open(tmp_path / "s")
+    signature = session.signed()
+    session.close()
+    assert signature is not None
+    assert signature.initials == "AB"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
 )  # fmt: skip
 REFUSED_NAME = "This page is not served under that name: open the address that heme-edge printed."
 REFUSED_TOKEN = "The token is missing or wrong: open the address that heme-edge printed."

@@ -38,7 +38,7 @@ async function next() {
 export function showSource(state) {
   const sources = state.sources;
   if ($("source").length !== sources.length) {
-    $("source").replaceChildren(...sources.map((one) => element("option", one.name, { value: one.number })));
+    $("source").replaceChildren(...sources.map((one) => element("option", `${one.number}: ${one.name}`, { value: one.number })));
     $("source-label").hidden = sources.length < 2;
   }
   const one = sources[Number($("source").value) || 0];
