@@ -98,7 +98,7 @@ def _found(folder: Path, told: list[tuple[float, int]], begun: float, killed: fl
     finally:
         db.close()
     lost = [at for at, cell in told if cell not in kept]
-    lost_s = killed - min(lost, default=killed)
+    lost_s = max(0.0, killed - min(lost, default=killed))
     return Killed(killed - begun, len(lost), lost_s, said, len(verify(folder)), len(kept))
 
 
