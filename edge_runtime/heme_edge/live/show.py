@@ -90,7 +90,7 @@ class JsonLines:
         sys.stdout.flush()
 
     def _merge(self, camera: Camera, merge: Merged) -> None:
-        if merge.both_counted:
+        if merge.taken_back:
             self._print(camera, {"duplicate": {"id": merge.gone.id, "of": merge.into.id}})
 
     def _print(self, camera: Camera, line: dict[str, Any]) -> None:
