@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from heme_edge.errors import HemeError
-from heme_edge.session import Batch, Session, SessionError, replay
+from heme_edge.session import Batch, Session, SessionError, replay, verify
 from heme_edge.session.crop import decode_crop
 from tests.edge_runtime.session_kit import (
     SETTINGS,
@@ -90,6 +90,18 @@ def test_a_duplicate_is_counted_once_and_keeps_what_a_person_said(tmp_path: Path
     with pytest.raises(SessionError, match="Cell 1 is the same cell as 0"):
         session.correct(1, "M6")
     session.close()
+
+
+def test_a_duplicate_of_a_cell_that_is_counted_later_passes_on_its_name(tmp_path: Path) -> None:
+    session = filled(tmp_path, [cell(0), cell(1)])
+    session.correct(1, "M1")
+    session.add(Batch(duplicates=[(1, 9)]))
+    assert +session.tally().counted == {"M6": 1}
+    assert verify(tmp_path) == []
+    session.add(Batch(cells=[cell(9)]))
+    assert +session.tally().counted == {"M6": 1, "M1": 1}
+    session.close()
+    assert verify(tmp_path) == []
 
 
 def test_places_follow_patches_that_are_joined_later(tmp_path: Path) -> None:

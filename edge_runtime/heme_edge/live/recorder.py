@@ -93,9 +93,9 @@ class Recorder:
         """Hands over what became of a frame."""
         number, placed = camera.number, analysed.placed
         joins = [(number, j.patch, j.into, j.dx_um, j.dy_um) for j in placed.joins]
-        both = [(m.gone.id, m.into.id) for m in analysed.merged if m.both_counted]
+        gone = [(m.gone.id, m.into.id) for m in analysed.merged if m.taken_back]
         frame = self._frame_row(camera, analysed)
-        batch = Batch([frame], (), both, joins, self._map(camera, placed.keyframes))
+        batch = Batch([frame], (), gone, joins, self._map(camera, placed.keyframes))
         self._put(camera, analysed.counted, batch)
 
     def end(self, camera: Camera, counted: Sequence[CountedCell]) -> None:
