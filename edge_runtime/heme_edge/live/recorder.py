@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -114,8 +113,8 @@ class Recorder:
         try:
             self.session.end(dict(left_over))
             return self.session.tally()
-        except sqlite3.Error as error:
-            note(f"The end of the session could not be written ({error}).")
+        except SessionError as error:
+            note(error.message)
             return None
 
     def close(self) -> None:

@@ -83,6 +83,18 @@ def create_file(path: Path, settings: Settings) -> None:
     part.replace(path)
 
 
+def cannot_write(error: sqlite3.Error) -> SessionError:
+    """The sentence for a disk that does not take what is written."""
+    return SessionError(f"The session cannot be written ({error}).", "Free space, then try again")
+
+
+def damaged(folder: Path, error: Exception) -> SessionError:
+    """The sentence for a file that cannot be read."""
+    return SessionError(
+        f"The session in '{folder}' is damaged ({error}).", f"heme-edge verify {folder}"
+    )
+
+
 def refuse_existing(folder: Path) -> None:
     """Raises SessionError where a folder holds a session already."""
     if (folder / FILE).exists():
