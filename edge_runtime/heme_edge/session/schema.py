@@ -144,19 +144,22 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
 def _open(path: Path, write: bool) -> sqlite3.Connection:
     mode = "rw" if write else "ro"
     uri = f"{path.resolve().as_uri()}?mode={mode}"
-    db = sqlite3.connect(
+    return sqlite3.connect(
         uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
+
+
+def _set(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cell_size_check = ON")
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA synchronous = FULL")
-    return db
 
 
 def _checked(path: Path, db: sqlite3.Connection) -> sqlite3.Connection:
     try:
+        _set(db)
         _check(path, db)
     except BaseException:
         db.close()
