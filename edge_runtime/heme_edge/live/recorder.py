@@ -107,7 +107,7 @@ class Recorder:
         Returns:
             the differential of the session, corrections applied; None where it is not all there.
         """
-        if self._writer is None or self.session is None or not self._writer.close():
+        if self.session is None or not self._written():
             return None
         left_over: Counter[str] = sum((c.analyser.left_over for c in cameras), Counter())
         try:
@@ -118,9 +118,15 @@ class Recorder:
             return None
 
     def close(self) -> None:
-        """Closes the session."""
+        """Closes the session; also after a run that failed, with what it had counted."""
+        self._written()
         if self.session is not None:
             self.session.close()
+
+    def _written(self) -> bool:
+        """Ends the thread that writes; whether all that it had is in the session."""
+        writer, self._writer = self._writer, None
+        return writer is not None and writer.close()
 
     def _put(self, camera: Camera, counted: Sequence[CountedCell], batch: Batch) -> None:
         if self._writer is None:
