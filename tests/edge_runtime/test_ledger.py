@@ -287,7 +287,7 @@ def test_cells_counted_again_in_a_new_patch_are_taken_back_when_it_is_joined() -
     for k in range(4):
         look(again, window(-40.0, -40.0, patch=1), [(x - 40, y - 40, r) for x, y, r in cells], k)
     merged = again.join(Join(1, 0, 40.0, 40.0))
-    assert [(merge.gone.id, merge.into.id, merge.both_counted) for merge in merged] == [
+    assert [(merge.gone.id, merge.into.id, merge.taken_back) for merge in merged] == [
         (100, 0, True),
         (101, 1, True),
     ]
