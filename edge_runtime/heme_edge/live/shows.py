@@ -104,3 +104,8 @@ class Videos:
         until_s = time.monotonic() + FINISH_S
         for recording in self._recordings:
             recording.close(until_s)
+            done = recording.record()
+            note(
+                f"{done['recording']}: {done['frames_recorded']} frames recorded, "
+                f"{done['frames_not_recorded']} not."
+            )
