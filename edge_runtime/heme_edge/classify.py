@@ -15,15 +15,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from heme_edge.crops import CROP_PX, CROP_UM, CROP_UM_PER_PX, Image, centre_crop
+from heme_edge.crops import CROP_PX, CROP_UM, CROP_UM_PER_PX, Image, centre_crop, cut_crops
 from heme_edge.errors import HemeError, OpticsError, PhotoError
 from heme_edge.field_score import is_lit
 from heme_edge.frames.pyramid import SLIDE_SUFFIXES, is_slide
-from heme_edge.naming import Namer
+from heme_edge.naming import NamedField, Namer, best_two
 from heme_edge.optics.session import FIRST_FIELDS
-from heme_edge.outputs import PhotoResult, ResultFiles
+from heme_edge.outputs import Kept, PhotoResult, ResultFiles
 from heme_edge.photos import SUFFIXES, find_photos, read_photo
 from heme_edge.results import DetectedCell, NamedCell
+from heme_edge.session.photos import PhotoRecorder
 from heme_edge.tally import Tally, reason_not_counted
 
 MIN_CELL_UM = 4.0
@@ -72,6 +73,7 @@ class Work:
         counts: counts of the run.
         advance: called after each photo with the number of photos done since the last call.
         more: called with the number of fields that a slide adds to the work (or takes off it).
+        session: where they go too, or None.
     """
 
     namer: Namer
@@ -80,6 +82,7 @@ class Work:
     counts: Counts
     advance: Callable[[int], None]
     more: Callable[[int], None] = lambda _: None
+    session: PhotoRecorder | None = None
 
 
 def collect(paths: Sequence[Path]) -> list[Photo]:
@@ -152,8 +155,23 @@ def classify_fields(
         else:
             field, um_per_px = image
             named = work.namer.name_field(field, um_per_px)
-            result = PhotoResult(photo.name, um_per_px, named.cells, field=named.score.verdict)
+            everything = range(len(named.cells))
+            result = PhotoResult(
+                photo.name, um_per_px, named.cells, field=named.score.verdict,
+                kept=keep(work, field, named, everything, um_per_px),
+            )  # fmt: skip
         record(work, [result])
+
+
+def keep(
+    work: Work, field: Image, named: NamedField, which: Sequence[int], um_per_px: float
+) -> Kept | None:
+    """What a session keeps of cells of a field; None without a session."""
+    if work.session is None:
+        return None
+    crops = cut_crops(field, [named.cells[k].cell for k in which], um_per_px)
+    height, width = (side * um_per_px for side in field.shape[:2])
+    return Kept(named.probabilities[list(which)], crops, width, height)
 
 
 def _read_field(
@@ -185,17 +203,20 @@ def classify_crops(photos: Sequence[Photo], um_per_px: float, work: Work) -> Non
 
     for group, images in ahead(read, groups, 1, GROUPS_AHEAD):
         crops = [i.crop for i in images if not isinstance(i, PhotoError)]
-        names = iter(work.namer.name_crops(np.stack(crops)) if crops else [])
+        if crops:
+            said = work.namer.infer_crops(np.stack(crops))
+            rows = zip(best_two(*said, work.namer.bundle.codes), said[0], strict=True)
         results = []
         for photo, image in zip(group, images, strict=True):
             if isinstance(image, PhotoError):
                 results.append(PhotoResult(photo.name, um_per_px, problem=image.message))
                 continue
-            name = next(names)
+            name, probabilities = next(rows)
             reason = reason_not_counted(name, work.namer.bundle.info.reject_threshold)
             middle = DetectedCell(image.x_px, image.y_px, math.nan, 1.0)
             cell = NamedCell(middle, name, reason)
-            results.append(PhotoResult(photo.name, um_per_px, [cell]))
+            kept = Kept(probabilities[None], image.crop[None], CROP_UM, CROP_UM)
+            results.append(PhotoResult(photo.name, um_per_px, [cell], kept=kept))
         record(work, results)
 
 
@@ -220,8 +241,10 @@ def record(work: Work, results: Sequence[PhotoResult]) -> None:
     """Writes, then counts: what could not be written is not counted.
 
     Raises:
-        OutputError: the disk is full, or the folder is gone.
+        OutputError, SessionError: the disk is full, or the folder is gone.
     """
+    if work.session is not None:
+        work.session.add(results)
     work.files.add(results)
     for result in results:
         work.tally.add(result.cells)

@@ -34,12 +34,17 @@ def model_options(command: Command) -> Command:
     return command
 
 
+DEFAULT_WEB = "127.0.0.1:8300"
 scale_option = click.option(
     "--um-per-px",
     type=click.FloatRange(0.05, 1.0),
     help="Scale of the pictures in µm per pixel [default: from --optics or red cells; with "
     "--crops 0.25, marked as assumed].",
 )
+session_option = click.option(
+    "--session", type=click.Path(path_type=Path), metavar="DIR",
+    help="Keep frames, cells with their crops and what is done with them in this folder.",
+)  # fmt: skip
 optics_option = click.option(
     "--optics", type=click.Path(dir_okay=False, path_type=Path), metavar="JSON",
     help="Profile of the camera, as heme-calibrate optics writes it: scale, flat field, white.",
@@ -63,10 +68,11 @@ def main() -> None:
               help="Counted cells after which a slide is left; 0: read all of it.")  # fmt: skip
 @scale_option
 @optics_option
+@session_option
 @model_options
 def classify(
     paths: tuple[Path, ...], out: Path, crops: bool, max_cells: int, um_per_px: float | None,
-    optics: Path | None, bundle: Path | None, precision: str, backend: str,
+    optics: Path | None, session: Path | None, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Name the cells in photos and whole slides (files or folders); the differential is in --out.
 
@@ -75,7 +81,9 @@ def classify(
     """
     from heme_edge.offline import Request, run
 
-    asked = Request(paths, out, crops, um_per_px, bundle, precision, backend, optics, max_cells)
+    asked = Request(
+        paths, out, crops, um_per_px, bundle, precision, backend, optics, max_cells, session
+    )
     counts = run(asked, click.echo)
     if not counts.read:
         return EXIT_UNUSABLE
@@ -112,12 +120,23 @@ def classify(
               help="Seconds that a lost camera or stream is waited for.")  # fmt: skip
 @click.option("--real-time", is_flag=True,
               help="Play a video as a camera would, late frames dropped.")  # fmt: skip
+@session_option
+@click.option("--resume", type=click.Path(path_type=Path), metavar="DIR",
+              help="Go on with the session in this folder.")  # fmt: skip
+@click.option("--web", is_flag=False, flag_value=DEFAULT_WEB, metavar="[HOST:PORT]",
+              help=f"Show the session in a browser [at {DEFAULT_WEB}].")  # fmt: skip
+@click.option("--target", type=click.IntRange(1), default=None, metavar="N",
+              help="Count so many cells: then counting rests on the page, or ends.")  # fmt: skip
+@click.option("--until", default="", metavar="'M1 20'",
+              help="Count until the interval of a class is clear of a percentage.")  # fmt: skip
 @model_options
 def live(
     cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
     headless: bool, picture: Path | None, record: Path | None, window: bool,
     sim_seed: int, sim_truth: Path | None, sim_crops: Path | None, sim_tour: int | None,
-    patience: float, real_time: bool, bundle: Path | None, precision: str, backend: str,
+    patience: float, real_time: bool, session: Path | None, resume: Path | None,
+    web: str | None, target: int | None, until: str,
+    bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, each once, until Ctrl-C."""
     from heme_edge.stopping import Stopping
@@ -128,9 +147,39 @@ def live(
         asked = Request(
             cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
             sim_tour, bundle, precision, backend, optics, patience, real_time,
-            record=record, window=window,
+            record, window, session, resume, web, target or 0, until,
         )  # fmt: skip
         return run(asked, stopping)
+
+
+session_argument = click.argument("session", type=click.Path(path_type=Path), metavar="SESSION")
+
+
+@main.command()
+@session_argument
+def verify(session: Path) -> int:
+    """Check that nothing in a session's rows or log was lost or changed.
+
+    Exit code 0: sound; 1: it is not, and what is wrong is listed. It shows accidents and careless
+    edits, not a forger.
+    """
+    from heme_edge.session.commands import report_sound
+
+    return 0 if report_sound(session, click.echo) else EXIT_SOME_SKIPPED
+
+
+@main.command()
+@session_argument
+@click.option("--reclassify", is_flag=True,
+              help="Name the stored crops again, and tell how far the names agree.")  # fmt: skip
+@model_options
+def replay(
+    session: Path, reclassify: bool, bundle: Path | None, precision: str, backend: str
+) -> None:
+    """Recompute a session's differential from its rows and log; JSON on stdout."""
+    from heme_edge.session.commands import print_record, replay_record
+
+    print_record(replay_record(session, bundle, backend, precision, again=reclassify))
 
 
 def _batches(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
@@ -170,6 +219,21 @@ def bench(
     print_report(found)
     if report is not None:
         write_whole(report, json.dumps(found, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+@main.command("open")
+@click.argument("session", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--web", "at", default=DEFAULT_WEB, show_default=True, metavar="HOST:PORT",
+              help="Where it is served; a token is needed where others can reach it.")  # fmt: skip
+@model_options
+def open_(
+    session: Path, at: str, bundle: Path | None, precision: str, backend: str
+) -> None:  # fmt: skip
+    """Show the page over a finished SESSION: look, correct, sign, export."""
+    from heme_edge.web.opened import open_session
+    from heme_edge.web.uploads import Model
+
+    open_session(session, at, Model(bundle, backend, precision))
 
 
 @main.command()

@@ -27,6 +27,8 @@ EXTRA_OF = {
     "umap": "cluster",
     "tiffslide": "wsi",
     "tifffile": "wsi",
+    "starlette": "web",
+    "uvicorn": "web",
 }
 """Packages that the base does not bring (cv2: not on aarch64), and the extra that does."""
 

@@ -46,10 +46,17 @@ def best_two(
 
 @dataclass(frozen=True)
 class NamedField:
-    """The cells of one field, and how much of the field can be read."""
+    """The cells of one field, and how much of the field can be read.
+
+    Attributes:
+        cells: what was found.
+        score: of the field.
+        probabilities: what the network said of each, float32 ``[N, C]``.
+    """
 
     cells: list[NamedCell]
     score: FieldScore
+    probabilities: Probabilities
 
 
 @dataclass(frozen=True)
@@ -70,15 +77,13 @@ class Namer:
 
     def name_crops(self, crops: Image) -> list[CellName]:
         """Names of crops uint8 ``[N, 96, 96, 3]``."""
+        return best_two(*self.infer_crops(crops), self.bundle.codes)
+
+    def infer_crops(self, crops: Image) -> tuple[Probabilities, Probabilities]:
+        """What the network says of crops; probabilities and disagreement as ``infer_cells``."""
         if self.drift is not None:
             self.drift.see(crops)
-        return best_two(*self.backend.infer(crops), self.bundle.codes)
-
-    def name_cells(
-        self, image: Image, cells: Sequence[DetectedCell], um_per_px: float
-    ) -> list[CellName]:
-        """Names of cells of a field, see ``infer_cells``."""
-        return best_two(*self.infer_cells(image, cells, um_per_px), self.bundle.codes)
+        return self.backend.infer(crops)
 
     def infer_cells(
         self, image: Image, cells: Sequence[DetectedCell], um_per_px: float
@@ -95,9 +100,7 @@ class Namer:
         """
         views = [_views(cell, um_per_px) for cell in cells]
         crops = cut_crops(image, [one for some in views for one in some], um_per_px)
-        if self.drift is not None:
-            self.drift.see(crops)
-        probabilities, disagreement = self.backend.infer(crops)
+        probabilities, disagreement = self.infer_crops(crops)
         counts = np.array([len(some) for some in views], np.intp)
         if len(counts) and counts.max() > 1:
             first = np.cumsum(counts) - counts
@@ -116,7 +119,8 @@ class Namer:
         """
         finds = self.detector.look(image, um_per_px)
         cells = finds.cells
-        names = self.name_cells(image, cells, um_per_px)
+        probabilities, disagreement = self.infer_cells(image, cells, um_per_px)
+        names = best_two(probabilities, disagreement, self.bundle.codes)
         thick = finds.thicker_than(THICK)
         score = score_field(image, um_per_px, glass=glass, thick=thick)
         can = Nameable.of(image, score)
@@ -125,7 +129,7 @@ class Namer:
             or self.reason(name, cell.kind)
             for cell, name in zip(cells, names, strict=True)
         )
-        return NamedField(list(map(NamedCell, cells, names, reasons)), score)
+        return NamedField(list(map(NamedCell, cells, names, reasons)), score, probabilities)
 
     def reason(self, name: CellName, kind: str) -> str:
         """Why a cell that is seen whole and clearly is not in the differential, or empty."""

@@ -35,6 +35,8 @@ from heme_edge.optics.session import SessionScale, assumed_scale, known_scale, m
 from heme_edge.optics.use import Optics, open_optics
 from heme_edge.outputs import SKIPPED, ResultFiles
 from heme_edge.resume import Earlier, fingerprint
+from heme_edge.session.beginning import settings_of
+from heme_edge.session.photos import PhotoRecorder, begin_or_go_on, photo_source
 from heme_edge.slides import classify_slide
 from heme_edge.tally import Tally
 
@@ -49,6 +51,7 @@ class Request:
     Attributes:
         um_per_px: None means from ``optics``, or measured; of a slide, what it says itself.
         max_cells: counted cells after which a slide is left; 0: no limit.
+        session: folder of a session that everything goes to as well; None: no session.
     """
 
     paths: tuple[Path, ...]
@@ -60,6 +63,7 @@ class Request:
     backend: str = "auto"
     optics: Path | None = None
     max_cells: int = DIFFERENTIAL_CELLS
+    session: Path | None = None
 
 
 def run(request: Request, say: Callable[[str], None]) -> Counts:
@@ -86,11 +90,15 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
     )
     tally, counts = Tally.of(bundle), Counts()
     interrupted = False
-    with ResultFiles(request.out, tally.names, _asked(request, photos, bundle)) as files:
+    asked = _asked(request, photos, bundle)
+    with (
+        ResultFiles(request.out, tally.names, asked) as files,
+        _session(request, namer, scale, asked, files.earlier) as session,
+    ):
         _take_up(files.earlier, tally, counts, say)
         try:
             with _progress(len(photos)) as (bar, more), _interruptible(bar) as advance:
-                work = Work(namer, files, tally, counts, advance, more)
+                work = Work(namer, files, tally, counts, advance, more, session)
                 _classify(request, photos, scale, optics, work)
         except KeyboardInterrupt:
             interrupted = True
@@ -99,6 +107,8 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
         about = _about(request, namer, scale, optics, counts, interrupted)
         if all(photo.slide for photo in photos):
             about |= {"um_per_px": None, "um_per_px_source": "slide"}  # see each slide's report
+        if session is not None and not interrupted:
+            session.end()
         files.finish(tally, about | {"slides": files.slides}, complete=not interrupted)
     for warning in drift_warnings(namer):
         say(f"Warning: {warning}")
@@ -122,8 +132,32 @@ def _asked(request: Request, photos: Sequence[Photo], bundle: Bundle) -> str:
     """Fingerprint of everything that the results depend on."""
     said: list[Any] = [__version__, bundle.digest, request.precision, request.backend]
     said += [request.crops, request.um_per_px, request.max_cells]
+    said += [str(request.session.resolve())] if request.session else []
     optics = [request.optics] if request.optics else []
     return fingerprint(said, [*(photo.path for photo in photos), *optics])
+
+
+@contextmanager
+def _session(
+    request: Request, namer: Namer, scale: SessionScale, asked: str, earlier: Earlier
+) -> Iterator[PhotoRecorder | None]:
+    """The session of a run: a new one, or that of the same run that was interrupted.
+
+    Raises:
+        SessionError: the folder holds another session, or cannot be written.
+    """
+    if request.session is None:
+        yield None
+        return
+    said = settings_of(
+        "classify", namer.bundle, namer.backend, request.optics,
+        [photo_source(scale.um_per_px, scale.source)], asked,
+    )  # fmt: skip
+    session = begin_or_go_on(request.session, said, earlier)
+    try:
+        yield PhotoRecorder(session)
+    finally:
+        session.close()
 
 
 def _take_up(earlier: Earlier, tally: Tally, counts: Counts, say: Callable[[str], None]) -> None:

@@ -14,6 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from heme_edge.crops import Image
 from heme_edge.errors import HemeError
 from heme_edge.results import NamedCell
 from heme_edge.resume import Journal, Row, table_text
@@ -46,6 +50,22 @@ class OutputError(HemeError):
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What only a session keeps of a photo or field.
+
+    Attributes:
+        probabilities: of its cells, float32 ``[N, C]``.
+        crops: of its cells, uint8 ``[N, 96, 96, 3]``.
+        width_um, height_um: what it shows.
+    """
+
+    probabilities: NDArray[np.float32]
+    crops: Image
+    width_um: float
+    height_um: float
+
+
+@dataclass(frozen=True)
 class PhotoResult:
     """What became of one photo, or of one field of a whole slide.
 
@@ -56,6 +76,7 @@ class PhotoResult:
         problem: why it was skipped; empty when it was read.
         field: the verdict of its score; empty for single cells and what was skipped.
         corner_um: where the field lies on a slide: left and top; None for a photo.
+        kept: for a session; None without one.
     """
 
     photo: str
@@ -64,6 +85,7 @@ class PhotoResult:
     problem: str = ""
     field: str = ""
     corner_um: tuple[float, float] | None = None
+    kept: Kept | None = None
 
 
 def corner_text(corner_um: tuple[float, float] | None) -> tuple[str, str]:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 
-from heme_edge.classify import Photo, Work, ahead, record
+from heme_edge.classify import Photo, Work, ahead, keep, record
 from heme_edge.cli_support import note
 from heme_edge.errors import SourceError
 from heme_edge.frames.base import Frame
 from heme_edge.frames.whole_slide import WholeSlide
 from heme_edge.ledger import Places, Spot
-from heme_edge.outputs import PhotoResult, corner_text
+from heme_edge.outputs import Kept, PhotoResult, corner_text
 from heme_edge.results import NamedCell
 from heme_edge.resume import Earlier
 
@@ -115,11 +115,13 @@ def _read_on(reading: _Reading, max_cells: int, work: Work) -> None:
     work.more(left)
     for frame in _frames(source) if not _enough(report, max_cells) else ():
         named = work.namer.name_field(frame.image, source.um_per_px, reading.glass)
-        cells = _own_cells(reading, frame, named.cells)
+        own = _own_cells(reading, frame, named.cells)
+        kept = keep(work, frame.image, named, [row for row, _ in own], source.um_per_px)
+        cells = [cell for _, cell in own]
         report.fields_read += 1
         report.counted += sum(cell.counted for cell in cells)
         left -= 1
-        record(work, [_result(reading, frame, cells, named.score.verdict)])
+        record(work, [_result(reading, frame, cells, named.score.verdict, kept)])
         if _enough(report, max_cells):
             break
     report.enough = _enough(report, max_cells)
@@ -144,14 +146,19 @@ def _frames(source: WholeSlide) -> Iterator[Frame]:
             yield frame
 
 
-def _own_cells(reading: _Reading, frame: Frame, named: Sequence[NamedCell]) -> list[NamedCell]:
-    """Cells of a field's own part that no field before had, in px of the slide's finest level."""
+def _own_cells(
+    reading: _Reading, frame: Frame, named: Sequence[NamedCell]
+) -> list[tuple[int, NamedCell]]:
+    """Cells of a field's own part that no field before had, in px of the slide's finest level.
+
+    Each comes with its place among the cells of the field.
+    """
     place, source = frame.place, reading.source
     if place is None:
         return []
     scale = source.slide_um_per_px
     found = []
-    for one in named:
+    for row, one in enumerate(named):
         x_um = place.x_um + one.cell.x_px * source.um_per_px
         y_um = place.y_um + one.cell.y_px * source.um_per_px
         radius_um = one.cell.radius_px * source.um_per_px
@@ -160,8 +167,8 @@ def _own_cells(reading: _Reading, frame: Frame, named: Sequence[NamedCell]) -> l
             cell = replace(
                 one.cell, x_px=x_um / scale, y_px=y_um / scale, radius_px=radius_um / scale
             )
-            found.append(replace(one, cell=cell))
-    for cell in (one.cell for one in found):  # rounded as in cells.csv, from which a run goes on
+            found.append((row, replace(one, cell=cell)))
+    for cell in (one.cell for _, one in found):  # rounded as in cells.csv, from which a run goes on
         x_um, y_um = round(cell.x_px * scale, 2), round(cell.y_px * scale, 2)
         reading.ledger.add(Spot(x_um, y_um, round(cell.radius_px * scale, 2)))
     return found
@@ -175,8 +182,8 @@ def _inside(core_um: tuple[float, float, float, float], x_um: float, y_um: float
 
 
 def _result(
-    reading: _Reading, frame: Frame, cells: Sequence[NamedCell], verdict: str
+    reading: _Reading, frame: Frame, cells: Sequence[NamedCell], verdict: str, kept: Kept | None
 ) -> PhotoResult:
     corner = None if frame.place is None else frame.place.core_um[:2]
     scale = reading.source.slide_um_per_px
-    return PhotoResult(reading.photo.name, scale, cells, field=verdict, corner_um=corner)
+    return PhotoResult(reading.photo.name, scale, cells, "", verdict, corner, kept)

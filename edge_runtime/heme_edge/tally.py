@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from heme_edge.bundle import Bundle
 from heme_edge.cells import ARTIFACT_CODE, cell_class
@@ -88,12 +89,12 @@ class Tally:
         for cell in cells:
             self.add_one(cell.name.code, cell.reason)
 
-    def add_one(self, code: str, reason: str) -> None:
-        """Adds a cell of a class; it is counted when there is no reason not to."""
+    def add_one(self, code: str, reason: str, count: int = 1) -> None:
+        """Adds a cell of a class, or several; it is counted when there is no reason not to."""
         if reason:
-            self.left_out[reason] += 1
+            self.left_out[reason] += count
         else:
-            self.counted[code] += 1
+            self.counted[code] += count
 
     def take_back(self, code: str, reason: str) -> None:
         """Undoes ``add_one``: the cell turned out to be one that is there already."""
@@ -118,3 +119,13 @@ class Tally:
             percent = 100 * count / self.total if self.total else 0.0
             rows.append(Row(code, name, count, percent, 100 * low, 100 * high))
         return rows
+
+    def record(self) -> dict[str, Any]:
+        """The differential for JSON; percentages to two decimals."""
+        left_out = {reason: count for reason, count in sorted(self.left_out.items()) if count}
+        classes = [_rounded(asdict(row)) for row in self.rows()]
+        return {"counted": self.total, "not_counted": left_out, "classes": classes}
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(v, 2) if isinstance(v, float) else v for key, v in row.items()}

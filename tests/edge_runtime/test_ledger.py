@@ -264,3 +264,30 @@ def test_places_find_what_lies_where() -> None:
     with pytest.raises(KeyError):
         places.remove(spots[0])
     assert len(list(places)) == 499
+
+
+def test_a_ledger_that_knows_counted_cells_counts_none_of_them_again() -> None:
+    first, cells = CellLedger(), [(60.0, 60.0, 6.0), (120.0, 80.0, 7.0)]
+    counted = [entry for k in range(4) for entry in look(first, window(), cells, k)[1]]
+    assert len(counted) == 2
+    again = CellLedger()
+    again.ids = iter(range(100, 200))
+    again.restore(counted)
+    more = [*cells, (200.0, 150.0, 6.0)]
+    new = [entry for k in range(4) for entry in look(again, window(), more, k)[1]]
+    assert [(entry.id, entry.x_um) for entry in new] == [(100, 200.0)]
+
+
+def test_cells_counted_again_in_a_new_patch_are_taken_back_when_it_is_joined() -> None:
+    first, cells = CellLedger(), [(60.0, 60.0, 6.0), (120.0, 80.0, 7.0)]
+    counted = [entry for k in range(4) for entry in look(first, window(), cells, k)[1]]
+    again = CellLedger()
+    again.ids = iter(range(100, 200))
+    again.restore(counted)
+    for k in range(4):
+        look(again, window(-40.0, -40.0, patch=1), [(x - 40, y - 40, r) for x, y, r in cells], k)
+    merged = again.join(Join(1, 0, 40.0, 40.0))
+    assert [(merge.gone.id, merge.into.id, merge.taken_back) for merge in merged] == [
+        (100, 0, True),
+        (101, 1, True),
+    ]

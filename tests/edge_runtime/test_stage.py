@@ -17,7 +17,7 @@ from heme_edge.sim.camera import SimulatedCamera, axes
 from heme_edge.sim.path import Pose
 from heme_edge.sim.tours import tour_slide
 from heme_edge.stage import FOUND, LOST, NEW, TRACKING, Join, Placement, StageTracker
-from heme_edge.stage.keyframes import SlideMap, StillPattern, keyframe
+from heme_edge.stage.keyframes import SlideMap, StillPattern, keyframe, keyframe_again
 from heme_edge.stage.phase import (
     agrees_everywhere,
     match,
@@ -303,6 +303,26 @@ def test_another_size_of_frame_begins_a_new_patch(camera: SimulatedCamera) -> No
     place, _ = tracker.place(np.ascontiguousarray(image[:300, :400]))
     assert (place.state, place.patch) == (NEW, 1)
     assert tracker.place(np.ascontiguousarray(image[:7, :5]))[0].patch == 2
+
+
+def test_a_tracker_that_knows_a_map_finds_its_place_in_it_at_once(camera: SimulatedCamera) -> None:
+    before = StageTracker(UM_PER_PX)
+    for k, pose in enumerate(poses(line((20, 20), (300, 20), (300, 60)))):
+        before.place(camera.render(k, pose))
+    known = tuple(keyframe_again(k.levels, (k.x, k.y), k.patch, k.sharp) for k in before.keyframes)
+    after = StageTracker(UM_PER_PX, before.patches, known)
+    placed, joins = after.place(camera.render(900, Pose(210.0, 23.0, 0.0, True)))
+    assert (placed.state, placed.patch, joins) == (FOUND, 0, ())
+    assert np.hypot(placed.x_um - 190, placed.y_um - 3) < 1
+    elsewhere = StageTracker(UM_PER_PX, before.patches, known)
+    placed, _ = elsewhere.place(camera.render(901, Pose(60.0, 310.0, 0.0, True)))
+    assert (placed.state, placed.patch) == (NEW, 1)
+    seen = [elsewhere.place(camera.render(902 + k, pose))
+            for k, pose in enumerate(poses(line((60, 310), (60, 60))))]  # fmt: skip
+    assert [(j.patch, j.into) for _, some in seen for j in some] == [(1, 0)]
+    other_size = StageTracker(UM_PER_PX, before.patches, known)
+    small = np.ascontiguousarray(camera.render(990, Pose(210.0, 23.0, 0.0, True))[:240, :320])
+    assert other_size.place(small)[0].state == NEW
 
 
 @pytest.mark.parametrize(("width", "factor"), [(416, 1), (640, 2), (1280, 4), (1920, 4), (2592, 8)])

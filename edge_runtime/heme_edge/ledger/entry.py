@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heme_edge.crops import Image
 from heme_edge.ledger.matching import Spot
 from heme_edge.ledger.window import HALF_CROP_UM
 
@@ -31,6 +32,7 @@ class View:
         x_px, y_px: the cell's centre in it.
         probabilities: of the classes, ``[C]``.
         disagreement: between the network's members, nats.
+        crop: the middle of what it was named from, where a session keeps it, until it is counted.
     """
 
     frame: int
@@ -38,6 +40,7 @@ class View:
     y_px: float
     probabilities: NDArray[np.float32]
     disagreement: float
+    crop: Image | None = None
 
 
 @dataclass(eq=False)
@@ -82,6 +85,10 @@ class Entry(Spot):
         """The view that is surest of what all of them say together; there must be one."""
         best = int(np.argmax(self.probabilities))
         return max(self.views, key=lambda view: float(view.probabilities[best]))
+
+    def drop_crops(self) -> None:
+        """Lets go of the crops of its views."""
+        self.views = [replace(view, crop=None) for view in self.views]
 
     def place_after(self, spot: Spot) -> tuple[float, float]:
         """Takes in a sighting; returns where the cell lies then.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
-from heme_edge.ledger.entry import Entry, is_piece
+from heme_edge.ledger.entry import STEADY, Entry, is_piece
 from heme_edge.ledger.looks import Looks
 from heme_edge.ledger.matching import Spot, apart, mutual_nearest
 from heme_edge.ledger.places import BOX_UM, Places
@@ -79,6 +80,7 @@ class CellLedger:
         rules: when an entry is counted.
 
     Attributes:
+        ids: numbers of new entries; cameras of one session share them.
         duplicates_refused: cells that had been counted twice, and are counted once now.
     """
 
@@ -88,7 +90,13 @@ class CellLedger:
         self._places: dict[int, Places[Entry]] = {}
         self._looks = Looks()
         self._open: dict[int, Entry] = {}
-        self._next_id = 0
+        self.ids: Iterator[int] = count()
+
+    def restore(self, counted: Iterable[Entry]) -> None:
+        """Enters cells that an earlier session counted, so that none is counted again."""
+        for entry in counted:
+            entry.counted, entry.seen, entry.chances = True, STEADY, STEADY
+            self._places.setdefault(entry.patch, Places()).add(entry)
 
     def in_view(self, window: Window) -> list[Entry]:
         """Entries whose centre a frame shows."""
@@ -186,8 +194,7 @@ class CellLedger:
             entry.chances = max(entry.chances, entry.seen)
 
     def _enter(self, patch: int, spot: Spot) -> Entry:
-        entry = Entry(**vars(spot), id=self._next_id, patch=patch)
-        self._next_id += 1
+        entry = Entry(**vars(spot), id=next(self.ids), patch=patch)
         entry.looks = entry.chances = entry.seen = int(not spot.problem)
         self._open[entry.id] = entry
         self._places.setdefault(patch, Places()).add(entry)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from heme_edge.crops import Image, cut_crops
 from heme_edge.draw import COUNTED, LEFT_OUT, NEW, UNSURE, ShownCell
 from heme_edge.field_score import score_field
 from heme_edge.ledger import SEPARATE, CellLedger, Entry, Merged, View, Window
@@ -70,17 +71,21 @@ class Analyser:
         ledger: of this camera's slide.
         tally: of all cameras.
         batch: crops that are named of one frame at most; None: all.
+        keep_crops: whether each view of a cell keeps its crop until the cell is counted.
         used, not_used: frames that cells were looked for in, and why not in the others.
         named: cells that were named, each time.
+        left_over: at the end, cells that were never counted, by reason.
     """
 
     namer: Namer
     ledger: CellLedger
     tally: Tally
     batch: int | None = BATCH
+    keep_crops: bool = False
     used: int = 0
     not_used: Counter[str] = field(default_factory=Counter)
     named: int = 0
+    left_over: Counter[str] = field(default_factory=Counter)
     _counted: dict[int, CountedCell] = field(default_factory=dict)
     _field: str = ""
     _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "search"))
@@ -111,10 +116,20 @@ class Analyser:
     def finish(self) -> list[CountedCell]:
         """Counts what is left at the end; what was never seen whole is left out."""
         counted = self._count(self.ledger.finish())
-        for entry in self.ledger.left_over():
-            if entry.problem:
-                self.tally.left_out[entry.problem] += 1
+        self.left_over = Counter(e.problem for e in self.ledger.left_over() if e.problem)
+        self.tally.left_out.update(self.left_over)
         return counted
+
+    def take_up(self, counted: Sequence[CountedCell], duplicates: int) -> None:
+        """Goes on after what an earlier session counted.
+
+        Args:
+            counted: its cells, without duplicates.
+            duplicates: how many of those it had.
+        """
+        self.ledger.restore([cell.entry for cell in counted])
+        self.ledger.duplicates_refused = duplicates
+        self._keep(counted)
 
     def _search(self, placed: Placed) -> tuple[list[Merged], str]:
         """Enters what is found; returns merged entries, and why the frame was of no use."""
@@ -149,13 +164,14 @@ class Analyser:
         cells = [cell for cell, _ in chosen]
         said = self.namer.infer_cells(placed.frame.image, cells, placed.window.um_per_px)
         self.named += len(cells)
-        rows = zip(chosen, *said, strict=True)
-        for (cell, entry), probabilities, disagreement in rows:
-            entry.views.append(
-                View(
-                    placed.frame.index, cell.x_px, cell.y_px, probabilities, float(disagreement)
-                )
-            )  # fmt: skip
+        crops: Sequence[Image | None] = [None] * len(cells)
+        if self.keep_crops:
+            crops = list(cut_crops(placed.frame.image, cells, placed.window.um_per_px))
+        for (cell, entry), probabilities, disagreement, crop in zip(
+            chosen, *said, crops, strict=True
+        ):
+            place = (placed.frame.index, cell.x_px, cell.y_px)
+            entry.views.append(View(*place, probabilities, float(disagreement), crop))
 
     def _named(self, entry: Entry) -> CountedCell:
         """The name that an entry has so far; it must have a view."""
@@ -165,10 +181,13 @@ class Analyser:
 
     def _count(self, entries: Sequence[Entry]) -> list[CountedCell]:
         counted = [self._named(entry) for entry in entries]
+        self._keep(counted)
+        return counted
+
+    def _keep(self, counted: Sequence[CountedCell]) -> None:
         for cell in counted:
             self._counted[cell.entry.id] = cell
             self.tally.add_one(cell.name.code, cell.reason)
-        return counted
 
     def _take_back(self, merge: Merged) -> None:
         """A cell that was counted twice is counted once."""

@@ -19,6 +19,7 @@ from heme_edge.frames.reopen import Reopened
 from heme_edge.frames.stream import without_password
 from heme_edge.ledger import MOVING, SEPARATE, CellLedger
 from heme_edge.live.analyser import BATCH, Analyser
+from heme_edge.live.placing import NO_MAP, EarlierMap
 from heme_edge.live.recording import Recording
 from heme_edge.live.request import Request, numbered
 from heme_edge.naming import Namer
@@ -45,6 +46,7 @@ class Camera:
         ages_ms: from capture to publishing, of the newest frames.
         size: width and height of its frames, px.
         recording: of it, or None.
+        earlier: the map of the stage in a session that is gone on with.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Camera:
     ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=AGES_KEPT))
     size: tuple[int, int] = (0, 0)
     recording: Recording | None = None
+    earlier: EarlierMap = NO_MAP
 
     def record(self) -> dict[str, Any]:
         """What it did, for the summary."""
@@ -81,9 +84,16 @@ class Camera:
 
 
 def open_camera(
-    number: int, request: Request, bundle: Bundle, namer: Namer, tally: Tally
-) -> Camera:
+    number: int, request: Request, bundle: Bundle, namer: Namer, tally: Tally,
+    before: SessionScale | None = None,
+) -> Camera:  # fmt: skip
     """Opens a source and finds its scale.
+
+    Args:
+        number: of the source.
+        request: what the user asked for.
+        bundle, namer, tally: of the session.
+        before: the scale it had in a session that is gone on with; not measured anew.
 
     Raises:
         HemeError: there is no such source, or its scale cannot be told.
@@ -94,7 +104,7 @@ def open_camera(
     try:
         frames = FirstFrames(source)
         scale = known_scale(request.um_per_px, optics.profile if optics else None, source.um_per_px)
-        scale = scale or measured_scale(aside(frames.first))
+        scale = scale or before or measured_scale(aside(frames.first))
     except BaseException:
         close_all([source])
         raise

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 
 from heme_edge.frames.base import Frame
 from heme_edge.gates import Gates
 from heme_edge.ledger import Window
 from heme_edge.live.slots import Placed
-from heme_edge.stage import NEW, TRACKING, Placement, StageTracker
+from heme_edge.stage import NEW, TRACKING, Keyframe, Placement, StageTracker
+
+
+@dataclass(frozen=True)
+class EarlierMap:
+    """The map of a stage as an earlier session left it.
+
+    Attributes:
+        keyframes: of it.
+        patches: number of the next new patch.
+    """
+
+    keyframes: tuple[Keyframe, ...] = ()
+    patches: int = 0
+
+
+NO_MAP = EarlierMap()
 
 
 class Placer:
@@ -21,13 +37,13 @@ class Placer:
 
     Args:
         um_per_px: scale of frames of a width in px.
+        earlier: the map of a session that is gone on with.
     """
 
-    def __init__(self, um_per_px: Callable[[int], float]) -> None:
-        self._um_per_px = um_per_px
+    def __init__(self, um_per_px: Callable[[int], float], earlier: EarlierMap = NO_MAP) -> None:
+        self._um_per_px, self._earlier = um_per_px, earlier
         self._tracker: StageTracker | None = None
         self._size = (0, 0)
-        self._first_patch = self._last_patch = 0
 
     def place(self, frame: Frame) -> Placed:
         """The next frame in its place."""
@@ -45,17 +61,16 @@ class Placer:
         tracker = self._begin(size, um_per_px)
         look = self._gates.look(frame.image)
         placement, joins = tracker.place(frame.image, frame.captured_s, look.sharp)
-        first = self._first_patch
         not_used = self._gates.reason(look, placement)
-        placement = replace(placement, patch=placement.patch + first)
-        self._last_patch = max(self._last_patch, placement.patch)
-        moved = tuple(replace(j, patch=j.patch + first, into=j.into + first) for j in joins)
-        return Placed(frame, Window(placement, *size, um_per_px), moved, not_used, look.focus)
+        window = Window(placement, *size, um_per_px)
+        return Placed(frame, window, joins, not_used, look.focus, tracker.keyframes)
 
     def _begin(self, size: tuple[int, int], um_per_px: float) -> StageTracker:
         """The tracker; a new one, on a map of its own, where a camera came back another size."""
         if self._tracker is None or size != self._size:
-            self._first_patch = self._last_patch + 1 if self._tracker else 0
-            self._tracker, self._size = StageTracker(um_per_px), size
+            first, known = self._earlier.patches, self._earlier.keyframes
+            if self._tracker is not None:
+                first, known = self._tracker.patches, ()
+            self._tracker, self._size = StageTracker(um_per_px, first, known), size
             self._gates = Gates(um_per_px)
         return self._tracker

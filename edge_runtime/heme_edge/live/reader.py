@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from heme_edge.errors import HemeError, SourceError
 from heme_edge.frames.base import Frame, FrameSource
-from heme_edge.live.placing import Placer
+from heme_edge.live.placing import NO_MAP, EarlierMap, Placer
 from heme_edge.live.slots import Placed, Slots
 from heme_edge.optics.first import FirstFrames
 from heme_edge.optics.session import SessionScale
@@ -27,15 +27,16 @@ class Reader:
         scale: of the session.
         optics: how frames are corrected, or None.
         slots: where frames go.
+        earlier: the map of a session that is gone on with.
     """
 
     def __init__(
         self, number: int, source: FrameSource, frames: FirstFrames, scale: SessionScale,
-        optics: Optics | None, slots: Slots,
+        optics: Optics | None, slots: Slots, earlier: EarlierMap = NO_MAP,
     ) -> None:  # fmt: skip
         self._number, self._source, self._frames = number, source, frames
         self._optics, self._slots = optics, slots
-        self._placer = Placer(scale.at)
+        self._placer = Placer(scale.at, earlier)
         self._thread = threading.Thread(target=self._run, name=f"read {source.name}", daemon=True)
 
     def start(self) -> None:

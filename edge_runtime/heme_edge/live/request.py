@@ -21,6 +21,11 @@ class Request:
         cameras: what ``open_source`` opens, each a source of its own.
         um_per_px: None means from ``optics``, what the source knows, or measured on red cells.
         real_time: videos are played at their own rate, and frames that are late are dropped.
+        session: folder that everything is written to, begun anew.
+        resume: folder of a session that is gone on with.
+        web: ``HOST:PORT`` that the page is served at; None: no page.
+        target, until: counted cells, and the stop rule (``M1 20``), after which counting rests on
+            the page, and ends without one; 0 and empty: none.
         patience_s: a camera or stream that is lost is waited for so long.
         record: video of what was analysed; its overlay goes beside it.
         window: annotated frames are shown on the screen.
@@ -43,6 +48,11 @@ class Request:
     real_time: bool = False
     record: Path | None = None
     window: bool = False
+    session: Path | None = None
+    resume: Path | None = None
+    web: str | None = None
+    target: int = 0
+    until: str = ""
 
 
 def numbered(path: Path, number: int, request: Request) -> Path:

@@ -6,36 +6,38 @@ A thread for each camera reads and places its frames; this one searches, names a
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from heme_edge import RESEARCH_USE_ONLY
 from heme_edge.backends import open_backend
-from heme_edge.bundle import load_bundle
+from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.cli_support import EXIT_SOME_SKIPPED, note, show_error
 from heme_edge.detect import open_detector
 from heme_edge.live.camera import Camera, close_all, open_camera
+from heme_edge.live.goal import StopAtGoal, goal_of
+from heme_edge.live.pause import Pause
 from heme_edge.live.reader import Reader
+from heme_edge.live.recorder import Recorder, open_recorder
 from heme_edge.live.request import Request
 from heme_edge.live.show import Show
 from heme_edge.live.shows import Shows
 from heme_edge.live.slots import Slots
+from heme_edge.live.summary import summary_of
 from heme_edge.naming import Namer
 from heme_edge.notices import notice
-from heme_edge.offline import about_model, differential_lines, drift_warnings
+from heme_edge.offline import differential_lines, drift_warnings
 from heme_edge.optics.drift import DriftMeter
+from heme_edge.stop_rule import Goal
 from heme_edge.stopping import Stopping
 from heme_edge.tally import Tally
 from heme_edge.temperature import Thermometer
 
-SUMS = ("frames_captured", "frames_analysed", "frames_used", "frames_refused", "cells_counted",
-        "duplicates_refused", "crops_named")  # fmt: skip
-RECORDED = ("frames_recorded", "frames_not_recorded")
+if TYPE_CHECKING:
+    from heme_edge.web.show import PageShow
 
 
 def run(request: Request, stopping: Stopping) -> int:
@@ -54,9 +56,46 @@ def run(request: Request, stopping: Stopping) -> int:
     """
     stopping.check()
     bundle = load_bundle(request.bundle)
-    thermometer = Thermometer(note)
+    goal = goal_of(request, Tally.of(bundle))
+    request = _with_session(request)
+    recorder = open_recorder(request, bundle)
+    page: PageShow | None = None
+    try:
+        if request.web is not None and recorder is not None:
+            page = _open_page(request, goal, recorder)
+        return _run(request, stopping, bundle, recorder, page, goal)
+    finally:
+        if page is not None:
+            page.close()
+        if recorder is not None:
+            recorder.close()
+
+
+def _with_session(request: Request) -> Request:
+    """The page shows a session; without ``--session`` it is kept in a temporary folder."""
+    if request.web is None or request.session or request.resume:
+        return request
+    folder = Path(tempfile.mkdtemp(prefix="heme-edge-session-"))
+    note(f"The session is in the temporary folder {folder}; --session DIR keeps it elsewhere.")
+    return replace(request, session=folder)
+
+
+def _open_page(request: Request, goal: Goal, recorder: Recorder) -> PageShow:
+    from heme_edge.web.show import PageShow
+
+    return PageShow(request, goal, recorder)
+
+
+def _run(
+    request: Request, stopping: Stopping, bundle: Bundle, recorder: Recorder | None,
+    page: PageShow | None, goal: Goal,
+) -> int:  # fmt: skip
     slots = Slots(len(request.cameras))
-    show = Shows(request, bundle.accepted_losses, thermometer, slots.close)
+    # The recorder makes the session before the page shows it.
+    last = page or StopAtGoal(goal, slots.close)
+    further: list[Show] = [show for show in (recorder, last) if show is not None]
+    thermometer = Thermometer(note)
+    show = Shows(request, bundle.accepted_losses, thermometer, slots.close, further)
     backend = open_backend(bundle, request.backend, request.precision, say=note)
     namer = Namer(bundle, backend, open_detector(bundle=bundle), DriftMeter(bundle.info.optics))
     tally = Tally.of(bundle)
@@ -64,9 +103,10 @@ def run(request: Request, stopping: Stopping) -> int:
     try:
         for number in range(len(request.cameras)):
             stopping.check()
-            cameras.append(open_camera(number, request, bundle, namer, tally))
+            before = recorder.earlier_scale(number) if recorder else None
+            cameras.append(open_camera(number, request, bundle, namer, tally, before))
         with stopping.calling(slots.close, request.seconds):
-            _analyse(cameras, slots, show, namer)
+            _analyse(cameras, slots, show, namer, page.pause if page else Pause())
     finally:
         close_all([camera.source for camera in cameras])
         show.close()
@@ -74,19 +114,27 @@ def run(request: Request, stopping: Stopping) -> int:
     errors = [slots.errors[number] for number in sorted(slots.errors)]
     if errors and not any(camera.analysed for camera in cameras):
         raise errors[0]
-    _finish(request, namer, tally, cameras, show, thermometer)
+    for camera in cameras:
+        show.end(camera, camera.analyser.finish())
+    tally = (recorder and recorder.finish(cameras)) or tally
+    _finish(request, namer, tally, summary_of(namer, tally, cameras, thermometer.highest))
     for error in errors:
         show_error(error)
+    if page is not None and not slots.closed:
+        page.wait()
     return EXIT_SOME_SKIPPED if errors else 0
 
 
-def _analyse(cameras: Sequence[Camera], slots: Slots, show: Show, namer: Namer) -> None:
+def _analyse(
+    cameras: Sequence[Camera], slots: Slots, show: Show, namer: Namer, pause: Pause
+) -> None:
     show.begin(cameras)
     for c in cameras:
-        Reader(c.number, c.source, c.frames, c.scale, c.optics, slots).start()
+        Reader(c.number, c.source, c.frames, c.scale, c.optics, slots, c.earlier).start()
     drift_said = False
     while (taken := slots.take()) is not None:
-        camera, placed = cameras[taken[0]], taken[1]
+        camera = cameras[taken[0]]
+        placed = pause.passed(camera, taken[1], slots)
         analysed = camera.analyser.analyse(placed)
         age_ms = 1000 * (time.monotonic() - placed.frame.captured_s)
         camera.analysed += 1
@@ -104,15 +152,7 @@ def _say_drift(namer: Namer) -> bool:
     return bool(warnings)
 
 
-def _finish(
-    request: Request, namer: Namer, tally: Tally, cameras: Sequence[Camera], show: Show,
-    thermometer: Thermometer,
-) -> None:  # fmt: skip
-    for camera in cameras:
-        show.end(camera, camera.analyser.finish())
-    summary = _summary(namer, tally, cameras)
-    if thermometer.highest:
-        summary["temperature_c"] = thermometer.highest
+def _finish(request: Request, namer: Namer, tally: Tally, summary: dict[str, Any]) -> None:
     if request.headless:
         print(json.dumps({"summary": summary}), flush=True)
         return
@@ -124,41 +164,3 @@ def _finish(
         f"age {summary['age_ms_p50']} ms (95 %: {summary['age_ms_p95']} ms)"
     )
     print(notice(namer.bundle.accepted_losses), flush=True)
-
-
-def _summary(namer: Namer, tally: Tally, cameras: Sequence[Camera]) -> dict[str, Any]:
-    records = [camera.record() for camera in cameras]
-    return {
-        **(records[0] if len(cameras) == 1 else _together(cameras, records)),
-        "differential": {
-            "counted": tally.total,
-            "not_counted": dict(tally.left_out),
-            "classes": [_rounded(asdict(row)) for row in tally.rows()],
-        },
-        "drift": namer.drift.report() if namer.drift else None,
-        "counts": "each physical cell once",
-        "notice": RESEARCH_USE_ONLY,
-        **about_model(namer.bundle, namer.backend.name),
-    }
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: round(v, 2) if isinstance(v, float) else v for key, v in row.items()}
-
-
-def _together(cameras: Sequence[Camera], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Sums over several sources, and each source's own record."""
-    sums: dict[str, Any] = {}
-    for key in SUMS + (RECORDED if "recording" in records[0] else ()):
-        values = [record[key] for record in records]
-        sums[key] = (
-            sum(map(Counter, values), Counter()) if isinstance(values[0], dict) else sum(values)
-        )
-    ages = np.concatenate([camera.ages_ms for camera in cameras])
-    p50, p95 = np.percentile(ages, (50, 95)) if len(ages) else (0.0, 0.0)
-    sums |= {"age_ms_p50": round(float(p50), 1), "age_ms_p95": round(float(p95), 1)}
-    sources = [
-        {"source_id": camera.number, "name": camera.source.name, **record}
-        for camera, record in zip(cameras, records, strict=True)
-    ]
-    return sums | {"sources": sources}

@@ -25,6 +25,7 @@ class Shows:
         losses: the bundle's accepted losses.
         thermometer: of the board.
         stop: ends the session.
+        further: what comes after: each sees a frame when those before have seen it.
 
     Raises:
         HemeError: a file has a name that cannot be, or is there already; no window can be opened.
@@ -32,16 +33,19 @@ class Shows:
 
     def __init__(
         self, request: Request, losses: Sequence[str], thermometer: Thermometer,
-        stop: Callable[[], None],
+        stop: Callable[[], None], further: Sequence[Show] = (),
     ) -> None:  # fmt: skip
-        lines = JsonLines(losses, thermometer) if request.headless else None
-        self._shows: list[Show] = [lines or Pictures(request, losses, thermometer)]
-        self._closed_at_the_end: list[Recorder | Windows] = []
+        self._shows: list[Show] = []
+        if request.headless:
+            self._shows.append(JsonLines(losses, thermometer))
+        elif request.web is None or request.picture is not None:
+            self._shows.append(Pictures(request, losses, thermometer))
+        self._closed_at_the_end: list[Videos | Windows] = []
         if request.record:
-            self._closed_at_the_end.append(Recorder(request))
+            self._closed_at_the_end.append(Videos(request))
         if request.window:
             self._closed_at_the_end.append(Windows(losses, stop))
-        self._shows += self._closed_at_the_end
+        self._shows += [*self._closed_at_the_end, *further]
 
     def begin(self, cameras: Sequence[Camera]) -> None:
         """See `Show`."""
@@ -64,7 +68,7 @@ class Shows:
             show.close()
 
 
-class Recorder:
+class Videos:
     """Records each camera, see `Recording`.
 
     Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from heme_edge.errors import HemeError
 from heme_edge.frames.base import Frame
 from heme_edge.ledger import Window
-from heme_edge.stage import Join
+from heme_edge.stage import Join, Keyframe
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Placed:
         joins: patches that were found to be one since the frame that was taken before.
         not_used: why no cells are looked for in it; empty where they are.
         focus: 0..1, for the focus bar.
+        keyframes: the map of the stage after it; another tuple after each change.
     """
 
     frame: Frame
@@ -29,6 +30,7 @@ class Placed:
     joins: tuple[Join, ...] = ()
     not_used: str = ""
     focus: float = 1.0
+    keyframes: tuple[Keyframe, ...] = ()
 
 
 class Slots:
@@ -77,6 +79,12 @@ class Slots:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether somebody closed it; False where the sources ended by themselves."""
+        with self._changed:
+            return self._closed
 
     def take(self) -> tuple[int, Placed] | None:
         """The next frame, of the sources in turn; None when all have ended, or once closed."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heme_edge.crops import Image
-from heme_edge.stage.phase import Offset, Plane, View
+from heme_edge.stage.phase import Offset, Plane, View, coarse_of
 
 MOST = 400
 """Keyframes kept; with views of 320x240 px about 40 MB."""
@@ -58,75 +58,87 @@ def keyframe(view: View, at: Offset, patch: int, sharp: bool) -> Keyframe:
     return Keyframe(at[0], at[1], patch, sharp, levels, view.coarse)
 
 
+def keyframe_again(levels: NDArray[np.int8], at: Offset, patch: int, sharp: bool) -> Keyframe:
+    """A keyframe from what was kept of it, int8 ``[h, w]``."""
+    plane = np.multiply(levels, GREY_STEP, dtype=np.float32)
+    return Keyframe(at[0], at[1], patch, sharp, levels, coarse_of(plane))
+
+
 class SlideMap:
     """Keyframes by patch and place; at most ``most``.
 
     Args:
         most: beyond it the keyframe that lies closest to another goes.
+        keyframes: that are known already, all of one size.
+
+    Attributes:
+        keyframes: in the order in which they were added; another tuple after each change.
     """
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, keyframes: tuple[Keyframe, ...] = ()) -> None:
         self._most = most
-        self._keyframes: list[Keyframe] = []
-        self._places = np.zeros((0, 3))
+        self.keyframes = keyframes
+        self._index()
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._keyframes)
+        return len(self.keyframes)
 
     def __iter__(self) -> Iterator[Keyframe]:
         """In the order in which they were added."""
-        return iter(self._keyframes)
+        return iter(self.keyframes)
 
     def near(self, patch: int, at: Offset, least: float = 0.0) -> list[tuple[float, Keyframe]]:
         """Keyframes of a patch that a view at a place overlaps by more than a share, most first."""
-        if not self._keyframes:
+        if not self.keyframes:
             return []
         shares = self._shares(patch, at)
         order = np.argsort(-shares, kind="stable")
-        return [(float(shares[k]), self._keyframes[k]) for k in order if shares[k] > least]
+        return [(float(shares[k]), self.keyframes[k]) for k in order if shares[k] > least]
 
     def elsewhere(self, patch: int) -> list[Keyframe]:
         """Keyframes of all other patches, newest first."""
-        return [k for k in reversed(self._keyframes) if k.patch != patch]
+        return [k for k in reversed(self.keyframes) if k.patch != patch]
 
     def from_near_to_far(self, patch: int, at: Offset) -> list[Keyframe]:
         """All keyframes: those of a patch by distance from a place, then the others."""
-        own = [k for k in self._keyframes if k.patch == patch]
+        own = [k for k in self.keyframes if k.patch == patch]
         own.sort(key=lambda k: float(np.hypot(k.x - at[0], k.y - at[1])))
         return own + self.elsewhere(patch)
 
     def add(self, new: Keyframe) -> None:
         """Adds one; those out of focus that it shows as well go, and so does one too many."""
+        kept = self.keyframes
         if new.sharp:
             shown = {id(k) for share, k in self.near(new.patch, (new.x, new.y), 0.5)}
-            self._keyframes = [k for k in self._keyframes if k.sharp or id(k) not in shown]
-        self._keyframes.append(new)
+            kept = tuple(k for k in kept if k.sharp or id(k) not in shown)
+        self.keyframes = (*kept, new)
         self._index()
-        if len(self._keyframes) > self._most:
-            del self._keyframes[self._densest()]
+        if len(self.keyframes) > self._most:
+            densest = self._densest()
+            self.keyframes = self.keyframes[:densest] + self.keyframes[densest + 1 :]
             self._index()
 
     def join(self, patch: int, into: int, shift: Offset) -> None:
         """Makes the keyframes of a patch those of another one, further by ``shift`` px."""
-        self._keyframes = [
-            k.moved(into, *shift) if k.patch == patch else k for k in self._keyframes
-        ]
+        self.keyframes = tuple(
+            k.moved(into, *shift) if k.patch == patch else k for k in self.keyframes
+        )
         self._index()
 
     def _index(self) -> None:
-        self._places = np.array([(k.x, k.y, k.patch) for k in self._keyframes]).reshape(-1, 3)
+        self._places = np.array([(k.x, k.y, k.patch) for k in self.keyframes]).reshape(-1, 3)
 
     def _shares(self, patch: int, at: Offset) -> NDArray[np.float64]:
         """Share of each keyframe that a view at a place shows; -1 in other patches."""
-        size = self._keyframes[0].levels.shape[::-1]
+        size = self.keyframes[0].levels.shape[::-1]
         room = np.maximum(0, 1 - np.abs(self._places[:, :2] - at) / size)
         return np.where(self._places[:, 2] == patch, room.prod(1), -1.0)
 
     def _densest(self) -> int:
         """The keyframe most of which another one shows; the newest is kept."""
         most, densest = -1.0, 0
-        for k, one in enumerate(self._keyframes[:-1]):
+        for k, one in enumerate(self.keyframes[:-1]):
             shares = self._shares(one.patch, (one.x, one.y))
             shares[k] = -1.0
             if shares.max() > most:

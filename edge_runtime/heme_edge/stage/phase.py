@@ -106,9 +106,13 @@ def view_of(green: Image, still: Image | None) -> View:
     if still is not None:
         plane *= float(still.mean()) / np.maximum(still, np.float32(16))
     plane -= cv2.blur(plane, (HIGH_PASS_PX, HIGH_PASS_PX))
+    return View(plane, coarse_of(plane))
+
+
+def coarse_of(plane: Plane) -> Plane:
+    """A plane at a quarter."""
     size = plane.shape[1] // COARSE, plane.shape[0] // COARSE
-    coarse = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
-    return View(plane, np.asarray(coarse, np.float32))
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def match(first: Plane, second: Plane, guess: Offset) -> Match | None:

@@ -57,18 +57,33 @@ class StageTracker:
 
     Args:
         um_per_px: scale of the frames.
+        first_patch: number of the first new patch.
+        known: keyframes of an earlier session, which are used where frames have their size. The
+            first frame is looked for in all of them.
 
     Attributes:
         corrections_um: how far each of the newer keyframes was moved to agree with those around.
     """
 
-    def __init__(self, um_per_px: float) -> None:
+    def __init__(
+        self, um_per_px: float, first_patch: int = 0, known: tuple[Keyframe, ...] = ()
+    ) -> None:
         self.corrections_um: deque[float] = deque(maxlen=1000)
         self._um_per_px = um_per_px
         self._shape: tuple[int, ...] = ()
         self._before: _Seen | None = None
-        self._patches = 0
+        self._patches, self._known = first_patch, known
         self._begin((0, 0, 0), (0, 0))
+
+    @property
+    def patches(self) -> int:
+        """Number of the next new patch."""
+        return self._patches
+
+    @property
+    def keyframes(self) -> tuple[Keyframe, ...]:
+        """The map; another tuple after each change."""
+        return self._map.keyframes
 
     def place(
         self, image: Image, captured_s: float | None = None, sharp: bool = True
@@ -105,7 +120,8 @@ class StageTracker:
         """Forgets everything but how many patches there were."""
         self._shape = shape
         self._px_um = self._um_per_px * reduction(size[1])
-        self._map, self._still = SlideMap(), StillPattern()
+        known = tuple(key for key in self._known if key.levels.shape == shape)
+        self._map, self._still = SlideMap(keyframes=known), StillPattern()
         self._to_try: deque[Keyframe] = deque()
         self._before = None
         self._at: Offset = (0.0, 0.0)
@@ -115,20 +131,26 @@ class StageTracker:
     def _locate(self, view: View, captured_s: float | None, sharp: bool) -> tuple[str, float]:
         """State and quality of the frame; its patch and place are set."""
         if self._before is None:
-            return self._begin_patch()
+            return self._first(view)
         was_lost = self._before.at is None
         quality = self._track(view, captured_s)
         if quality is not None:
             return (FOUND if was_lost else TRACKING), quality
         if not was_lost:
             self._to_try.clear()
-        found = self._find(view, self._map.from_near_to_far(self._patch, self._at))
-        if found is not None:
-            key, self._at, quality = found
-            self._patch = key.patch
-            self._to_try.clear()
-            return FOUND, quality
+        if found := self._find(view, self._map.from_near_to_far(self._patch, self._at)):
+            return self._found(*found)
         return self._begin_patch() if sharp and was_lost and self._follows(view) else (LOST, 0.0)
+
+    def _first(self, view: View) -> tuple[str, float]:
+        """The first frame of all: where an earlier session has been, or a new patch."""
+        found = self._find(view, list(reversed(self._map.keyframes)), len(self._map))
+        return self._found(*found) if found else self._begin_patch()
+
+    def _found(self, key: Keyframe, at: Offset, quality: float) -> tuple[str, float]:
+        self._patch, self._at = key.patch, at
+        self._to_try.clear()
+        return FOUND, quality
 
     def _begin_patch(self) -> tuple[str, float]:
         self._patch, self._at = self._patches, (0.0, 0.0)
@@ -164,14 +186,16 @@ class StageTracker:
                 return found.agreement
         return None
 
-    def _find(self, view: View, keyframes: list[Keyframe]) -> tuple[Keyframe, Offset, float] | None:
+    def _find(
+        self, view: View, keyframes: list[Keyframe], tries: int = TRIES
+    ) -> tuple[Keyframe, Offset, float] | None:
         """Looks for the frame, without a guess, in the next few keyframes.
 
         Returns:
             The keyframe that shows it, its place in that one's patch, and how well they agree.
         """
         self._to_try.extend([] if self._to_try else keyframes)
-        for _ in range(min(TRIES, len(self._to_try))):
+        for _ in range(min(tries, len(self._to_try))):
             key = self._to_try.popleft()
             rough = match_coarsely(key.coarse, view.coarse)
             if rough.agreement < FOUND_COARSE:
