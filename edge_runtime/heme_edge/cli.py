@@ -88,7 +88,16 @@ def classify(
     from heme_edge.offline import Request, run
 
     asked = Request(
-        paths, out, crops, um_per_px, bundle, precision, backend, optics, max_cells, session,
+        paths,
+        out,
+        crops,
+        um_per_px,
+        bundle,
+        precision,
+        backend,
+        optics,
+        max_cells,
+        session,
         detector,
     )
     counts = run(asked, click.echo)

@@ -223,7 +223,7 @@ def test_the_detector_is_chosen_on_the_command_line(tmp_path: Path, heme_edge: R
         done = heme_edge("classify", photo, "--out", out, "--um-per-px", "0.25", "--detector", name)
         assert done.returncode == 0, done.stderr
         assert json.loads((out / "run.json").read_text())["detector"] == used
-    live = ("live", "--camera", tmp_path, "--um-per-px", "0.25", "--headless")
+    live = ("live", "--camera", photo.parent, "--um-per-px", "0.25", "--headless")
     done = heme_edge(*live, "--detector", "classical")
     assert json.loads(done.stdout.splitlines()[-1])["summary"]["detector"] == "classical"
     assert heme_edge(*live, "--detector", "none").returncode == 2
