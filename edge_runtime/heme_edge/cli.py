@@ -45,6 +45,10 @@ session_option = click.option(
     "--session", type=click.Path(path_type=Path), metavar="DIR",
     help="Keep frames, cells with their crops and what is done with them in this folder.",
 )  # fmt: skip
+detector_option = click.option(
+    "--detector", type=click.Choice(["auto", "learned", "classical"]), default="auto",
+    show_default=True, help="What finds the cells; auto: the bundle's own, else classical.",
+)  # fmt: skip
 optics_option = click.option(
     "--optics", type=click.Path(dir_okay=False, path_type=Path), metavar="JSON",
     help="Profile of the camera, as heme-calibrate optics writes it: scale, flat field, white.",
@@ -69,10 +73,12 @@ def main() -> None:
 @scale_option
 @optics_option
 @session_option
+@detector_option
 @model_options
 def classify(
     paths: tuple[Path, ...], out: Path, crops: bool, max_cells: int, um_per_px: float | None,
-    optics: Path | None, session: Path | None, bundle: Path | None, precision: str, backend: str,
+    optics: Path | None, session: Path | None, detector: str, bundle: Path | None, precision: str,
+    backend: str,
 ) -> int:  # fmt: skip
     """Name the cells in photos and whole slides (files or folders); the differential is in --out.
 
@@ -82,7 +88,17 @@ def classify(
     from heme_edge.offline import Request, run
 
     asked = Request(
-        paths, out, crops, um_per_px, bundle, precision, backend, optics, max_cells, session
+        paths,
+        out,
+        crops,
+        um_per_px,
+        bundle,
+        precision,
+        backend,
+        optics,
+        max_cells,
+        session,
+        detector,
     )
     counts = run(asked, click.echo)
     if not counts.read:
@@ -129,6 +145,7 @@ def classify(
               help="Count so many cells: then counting rests on the page, or ends.")  # fmt: skip
 @click.option("--until", default="", metavar="'M1 20'",
               help="Count until the interval of a class is clear of a percentage.")  # fmt: skip
+@detector_option
 @model_options
 def live(
     cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
@@ -136,7 +153,7 @@ def live(
     sim_seed: int, sim_truth: Path | None, sim_crops: Path | None, sim_tour: int | None,
     patience: float, real_time: bool, session: Path | None, resume: Path | None,
     web: str | None, target: int | None, until: str,
-    bundle: Path | None, precision: str, backend: str,
+    detector: str, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, each once, until Ctrl-C."""
     from heme_edge.stopping import Stopping
@@ -147,7 +164,7 @@ def live(
         asked = Request(
             cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
             sim_tour, bundle, precision, backend, optics, patience, real_time,
-            record, window, session, resume, web, target or 0, until,
+            record, window, session, resume, web, target or 0, until, detector,
         )  # fmt: skip
         return run(asked, stopping)
 

@@ -115,6 +115,7 @@ def test_a_session_is_recorded_until_ctrl_c(tmp_path: Path, heme_edge: Run) -> N
     assert about["recording"]["simulated"] is True
     assert "Research use only" in about["recording"]["notice"]
     assert summary["frames_recorded"] == len(drawn)
+    assert f"{path}: {len(drawn)} frames recorded, " in error
     assert len(drawn) + summary["frames_not_recorded"] == len(frames)
     cells = {line["frame"]: len(line["cells"]) for line in frames}
     assert all(len(line["cells"]) == cells[line["frame"]] for line in drawn)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from heme_edge import temperature
+from heme_edge.live.request import Request
 from heme_edge.live.show import JsonLines
+from heme_edge.live.shows import Shows
 from heme_edge.temperature import Thermometer, read_zones
 from tests.edge_runtime.test_live_recording import analysed
 
@@ -74,3 +76,13 @@ def test_it_stands_in_the_line_of_a_frame(
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["temperature_c"] == {"cpu": 54.5}
     assert "temperature_c" not in second
+
+
+def test_a_hot_board_is_said_where_only_the_page_shows_the_session(tmp_path: Path) -> None:
+    zone(tmp_path, 0, "cpu-thermal", 91000)
+    said: list[str] = []
+    thermometer = Thermometer(said.append, tmp_path)
+    shows = Shows(Request(("0",), web="127.0.0.1:0"), [], thermometer, lambda: None)
+    shows.frame(object(), analysed(0), 12.0)  # type: ignore[arg-type]  # no show looks at it
+    assert said == ["The board is hot (cpu 91 °C) and may slow down."]
+    assert thermometer.highest == {"cpu": 91.0}

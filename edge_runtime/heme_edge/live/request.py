@@ -53,6 +53,7 @@ class Request:
     web: str | None = None
     target: int = 0
     until: str = ""
+    detector: str = "auto"
 
 
 def numbered(path: Path, number: int, request: Request) -> Path:

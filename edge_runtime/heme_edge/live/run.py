@@ -97,7 +97,8 @@ def _run(
     thermometer = Thermometer(note)
     show = Shows(request, bundle.accepted_losses, thermometer, slots.close, further)
     backend = open_backend(bundle, request.backend, request.precision, say=note)
-    namer = Namer(bundle, backend, open_detector(bundle=bundle), DriftMeter(bundle.info.optics))
+    detector = open_detector(request.detector, bundle)
+    namer = Namer(bundle, backend, detector, DriftMeter(bundle.info.optics))
     tally = Tally.of(bundle)
     cameras: list[Camera] = []
     try:

@@ -40,6 +40,7 @@ class Shows:
             self._shows.append(JsonLines(losses, thermometer))
         elif request.web is None or request.picture is not None:
             self._shows.append(Pictures(request, losses, thermometer))
+        self._thermometer = None if self._shows else thermometer
         self._closed_at_the_end: list[Videos | Windows] = []
         if request.record:
             self._closed_at_the_end.append(Videos(request))
@@ -54,6 +55,8 @@ class Shows:
 
     def frame(self, camera: Camera, analysed: Analysed, age_ms: float) -> None:
         """See `Show`."""
+        if self._thermometer is not None:  # where only the page tells; a hot board is said
+            self._thermometer.look()
         for show in self._shows:
             show.frame(camera, analysed, age_ms)
 
@@ -104,3 +107,8 @@ class Videos:
         until_s = time.monotonic() + FINISH_S
         for recording in self._recordings:
             recording.close(until_s)
+            done = recording.record()
+            note(
+                f"{done['recording']}: {done['frames_recorded']} frames recorded, "
+                f"{done['frames_not_recorded']} not."
+            )

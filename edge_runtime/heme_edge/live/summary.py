@@ -34,6 +34,7 @@ def summary_of(
     return {
         **(records[0] if len(cameras) == 1 else _together(cameras, records)),
         "differential": tally.record(),
+        "detector": namer.detector.name,
         "drift": namer.drift.report() if namer.drift else None,
         "counts": "each physical cell once",
         "notice": RESEARCH_USE_ONLY,
