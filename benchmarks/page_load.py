@@ -33,7 +33,8 @@ from benchmarks.soak import Camera, state
 
 SLOW, BEGIN_S = 20, 20.0
 PATHS = ("/", "/live.jpg", "/api/state", "/api/cells", "/api/cell/1", "/api/map", "/api/log",
-         "/crop/1.jpg", "/export/cells.csv", "/api/correct", "/static/page.js", "/nothing")  # fmt: skip
+         "/crop/1.jpg", "/export/cells.csv", "/api/correct", "/static/page.js",
+         "/nothing")  # fmt: skip
 WORDS = ("id", "limit", "-1", "1e400", "nan", "%00", "%ff", "é", "'", "../", "[]", "9" * 30)
 
 
