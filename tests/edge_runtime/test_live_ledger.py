@@ -47,7 +47,13 @@ def scan(image: Image, step_px: int = 24) -> list[Image]:
 def test_a_scan_there_and_back_counts_each_cell_once(tmp_path: Path, heme_edge: Run) -> None:
     smear = draw_smear(3, width_um=350, height_um=120, um_per_px=0.25, cells_per_mm2=1200)
     video = write_video(tmp_path / "scan.avi", scan(smear.image))
-    cells, summary = parsed(heme_edge("live", "--camera", video, *MODEL))
+    done = heme_edge("live", "--camera", video, *MODEL)
+    cells, summary = parsed(done)
+    stages = [
+        line["stage"] for line in map(json.loads, done.stdout.splitlines()) if "stage" in line
+    ]
+    assert stages[0] == "new"
+    assert set(stages[1:]) == {"tracking"}
     margin_um = 13
     inside = [
         cell

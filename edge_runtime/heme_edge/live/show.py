@@ -78,6 +78,7 @@ class JsonLines:
             ],
             "field": analysed.field,
             "focus": round(analysed.placed.focus, 3),
+            "stage": analysed.placed.window.placement.state,
         }
         if analysed.not_used:
             line["not_used"] = analysed.not_used
@@ -183,6 +184,7 @@ class Pictures:
 def annotated(camera: Camera, analysed: Analysed, losses: Sequence[str]) -> Image:
     """A frame as it is shown to people, RGB; see `annotate`."""
     simulated = "SIMULATED SMEAR." if is_simulated(camera.source) else ""
-    notes = f"{simulated} {camera.scale.words}.".replace("µ", "u")
     placed = analysed.placed
+    stage = f"Stage: {placed.window.placement.state}."
+    notes = f"{simulated} {camera.scale.words}. {stage}".replace("µ", "u")
     return annotate(placed.frame.image, analysed.cells, notes, losses, placed.focus)
