@@ -150,7 +150,9 @@ def test_the_live_view_in_a_browser(live: Served, browser: Any, errors: list[str
         shown.add(page.get_attribute("#picture", "src"))
     assert page.evaluate("document.getElementById('picture').naturalWidth") == 1280
     assert "cells in view" in page.inner_text("#picture-words")
-    assert f"arget of {TARGET}" in page.inner_text("#goal")
+    goal = page.inner_text("#goal")
+    assert f"Target of {TARGET} cells reached." in goal
+    assert "at all looks together: below 60 %. Counting can end." in goal
     assert page.evaluate("document.getElementById('focus').value") > 0
     for pressed in range(2):
         before = page.get_attribute("#pause", "aria-pressed")

@@ -1,12 +1,13 @@
 // What was scanned: the places of frames, and the cells on them, patch by patch.
-import { $, element, get, attempt, LINEAGES } from "./server.js";
+import { $, background, element, get, LINEAGES } from "./server.js";
 
 const MARGIN = 10;
+const SIZE_PX = 4;
 let patches = [];
 let lineages = new Map();
 
 export async function reloadMap() {
-  const found = await attempt(() => get("/api/map"));
+  const found = await background(() => get("/api/map"));
   if (!found) return;
   patches = found.patches;
   if ($("patch").length !== patches.length) {
@@ -28,14 +29,18 @@ function draw() {
   const at = (x, y) => [MARGIN + (x - left) * scale, MARGIN + (y - top) * scale];
   context.fillStyle = "#dfe5ea";
   for (const [x, y, width, height] of patch.frames) context.fillRect(...at(x, y), width * scale, height * scale);
-  for (const [x, y, code, counted] of patch.cells) dot(context, at(x, y), LINEAGES[lineages.get(code)] || "#464646", counted);
+  for (const [x, y, code, counted] of patch.cells) mark(context, at(x, y), LINEAGES[lineages.get(code)] || LINEAGES.other, counted);
   const width = right - left, height = bottom - top;
-  $("map-words").textContent = `Grey: scanned. Filled dots: counted cells in the colour of their lineage; open dots: not counted. ${width.toFixed(0)} × ${height.toFixed(0)} µm, ${patch.cells.length} cells.`;
+  $("map-words").textContent = `Grey: scanned. Filled signs: counted cells, as the table shows their lineage; open ones: not counted. ${width.toFixed(0)} × ${height.toFixed(0)} µm, ${patch.cells.length} cells.`;
 }
 
-function dot(context, [x, y], colour, counted) {
+function mark(context, [x, y], { colour, corners, turn }, counted) {
   context.beginPath();
-  context.arc(x, y, 3, 0, 2 * Math.PI);
+  for (let corner = 0; corner < corners; corner++) {
+    const angle = (2 * Math.PI * corner) / corners - (Math.PI * turn) / 4;
+    context.lineTo(x + SIZE_PX * Math.cos(angle), y + SIZE_PX * Math.sin(angle));
+  }
+  context.closePath();
   context.fillStyle = context.strokeStyle = colour;
   if (counted) context.fill(); else context.stroke();
 }

@@ -43,10 +43,25 @@ export async function attempt(action) {
   }
 }
 
+// Asks for what is shown, unasked: its success says nothing of a refusal that a person was told.
+export async function background(action) {
+  try {
+    return await action();
+  } catch (error) {
+    say(error.message);
+    return null;
+  }
+}
+
 export const percent = (value) => value.toFixed(1);
 export const interval = (row) => `${percent(row.low95)} – ${percent(row.high95)}`;
 
+// Colour, sign in the table, and corners and turn (in eighths) of the same sign on the map.
 export const LINEAGES = {
-  granulocytic: "#0072b2", erythroid: "#d55e00", lymphoid: "#00825f",
-  monocytic: "#8c3c8c", megakaryocytic: "#aa7800", other: "#464646",
+  granulocytic: { colour: "#0072b2", sign: "●", corners: 16, turn: 0 },
+  erythroid: { colour: "#d55e00", sign: "■", corners: 4, turn: 1 },
+  lymphoid: { colour: "#00825f", sign: "▲", corners: 3, turn: 2 },
+  monocytic: { colour: "#8c3c8c", sign: "◆", corners: 4, turn: 0 },
+  megakaryocytic: { colour: "#aa7800", sign: "⬢", corners: 6, turn: 0 },
+  other: { colour: "#464646", sign: "▼", corners: 3, turn: 6 },
 };

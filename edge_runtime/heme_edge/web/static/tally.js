@@ -20,9 +20,12 @@ export function layTable(classes) {
   body.replaceChildren();
   rows.clear();
   for (const lineage of new Set(classes.map((one) => one.lineage))) {
-    const head = line(lineage, [element("td"), element("th", lineage, { scope: "row" })]);
+    const name = element("th", ` ${lineage}`, { scope: "row" });
+    const sign = element("span", LINEAGES[lineage].sign, { "aria-hidden": "true" });
+    sign.style.color = LINEAGES[lineage].colour;
+    name.prepend(sign);
+    const head = line(lineage, [element("td"), name]);
     head.className = "lineage";
-    head.style.setProperty("--lineage", LINEAGES[lineage]);
     body.append(head);
     for (const one of classes.filter((c) => c.lineage === lineage)) {
       const key = element("td");
