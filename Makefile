@@ -11,7 +11,7 @@ demo: .venv/runtime.stamp
 	$(BIN)/heme-edge live --camera sim --seconds 12 --picture demo/annotated.jpg
 
 test: .venv/dev.stamp $(BINDINGS)/stamp
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -80,7 +80,7 @@ class Book:
     def take_back(self, merged: list[Merged]) -> None:
         """Rows of duplicates."""
         for merge in merged:
-            if merge.both_counted:
+            if merge.taken_back:
                 del self.rows[merge.gone.id]
 
     def see(self, number: int, window: Window, cells: list[DetectedCell]) -> None:

@@ -1,6 +1,7 @@
 """``heme-edge live`` for half an hour on an HTTP camera: does anything grow or leak?
 
     python -m benchmarks.soak --videos VIDEOS/tour-*.mp4 --minutes 30
+    python -m benchmarks.soak --videos VIDEOS/tour-1*.mp4 --minutes 10 --new-places
 
 An MJPEG server on loopback plays the videos forwards and backwards at 30 frames a second (of
 `live_tours --keep VIDEOS`: the stage comes back to where it was, and jumps from video to video).
@@ -21,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,12 @@ import numpy as np
 from benchmarks.ledger_score import read_lines
 
 FPS, EVERY_S, SETTLED_S = 30.0, 10.0, 300.0
+TURN_DEG = 3.0
 
 
-def pictures(videos: list[Path]) -> Iterator[bytes]:
-    """JPEGs of the videos, each forwards and backwards, without end."""
-    while True:
+def pictures(videos: list[Path], turn_deg: float) -> Iterator[bytes]:
+    """JPEGs of the videos, each forwards and backwards, without end, turned further each time."""
+    for round_ in count():
         for video in videos:
             capture = cv2.VideoCapture(str(video))
             jpegs: list[bytes] = []
@@ -41,16 +44,27 @@ def pictures(videos: list[Path]) -> Iterator[bytes]:
                 ok, image = capture.read()
                 if not ok:
                     break
-                jpegs.append(cv2.imencode(".jpg", image)[1].tobytes())
+                seen = turned(image, round_ * turn_deg)
+                jpegs.append(cv2.imencode(".jpg", seen)[1].tobytes())
                 yield jpegs[-1]
             capture.release()
             yield from reversed(jpegs)
+
+
+def turned(image: Any, degrees: float) -> Any:
+    """A frame turned about its middle, its corners filled by reflection."""
+    if not degrees:
+        return image
+    height, width = image.shape[:2]
+    how = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    return cv2.warpAffine(image, how, (width, height), borderMode=cv2.BORDER_REFLECT)
 
 
 class Camera(BaseHTTPRequestHandler):
     """Sends each picture when it is due."""
 
     videos: tuple[Path, ...] = ()
+    turn_deg = 0.0
 
     def do_GET(self) -> None:
         """One client."""
@@ -59,7 +73,7 @@ class Camera(BaseHTTPRequestHandler):
         self.end_headers()
         with suppress(OSError):
             due = time.monotonic()
-            for data in pictures(list(self.videos)):
+            for data in pictures(list(self.videos), self.turn_deg):
                 head = b"--f\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
                 self.wfile.write(head + data + b"\r\n")
                 due = max(due + 1 / FPS, time.monotonic() - 1 / FPS)
@@ -126,8 +140,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=Path, nargs="+", required=True)
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--new-places", action="store_true")
     asked = parser.parse_args()
     Camera.videos = tuple(asked.videos)
+    Camera.turn_deg = TURN_DEG if asked.new_places else 0.0
     server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:

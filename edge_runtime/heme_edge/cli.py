@@ -45,6 +45,10 @@ session_option = click.option(
     "--session", type=click.Path(path_type=Path), metavar="DIR",
     help="Keep frames, cells with their crops and what is done with them in this folder.",
 )  # fmt: skip
+detector_option = click.option(
+    "--detector", type=click.Choice(["auto", "learned", "classical"]), default="auto",
+    show_default=True, help="What finds the cells; auto: the bundle's own, else classical.",
+)  # fmt: skip
 optics_option = click.option(
     "--optics", type=click.Path(dir_okay=False, path_type=Path), metavar="JSON",
     help="Profile of the camera, as heme-calibrate optics writes it: scale, flat field, white.",
@@ -69,10 +73,12 @@ def main() -> None:
 @scale_option
 @optics_option
 @session_option
+@detector_option
 @model_options
 def classify(
     paths: tuple[Path, ...], out: Path, crops: bool, max_cells: int, um_per_px: float | None,
-    optics: Path | None, session: Path | None, bundle: Path | None, precision: str, backend: str,
+    optics: Path | None, session: Path | None, detector: str, bundle: Path | None, precision: str,
+    backend: str,
 ) -> int:  # fmt: skip
     """Name the cells in photos and whole slides (files or folders); the differential is in --out.
 
@@ -82,7 +88,17 @@ def classify(
     from heme_edge.offline import Request, run
 
     asked = Request(
-        paths, out, crops, um_per_px, bundle, precision, backend, optics, max_cells, session
+        paths,
+        out,
+        crops,
+        um_per_px,
+        bundle,
+        precision,
+        backend,
+        optics,
+        max_cells,
+        session,
+        detector,
     )
     counts = run(asked, click.echo)
     if not counts.read:
@@ -93,8 +109,8 @@ def classify(
 @main.command()
 @click.option(
     "--camera", "cameras", required=True, multiple=True, metavar="SRC",
-    help="Camera number or /dev path, http:// or rtsp:// stream, video file, photo folder, or sim; "
-    "give it again for each further one.",
+    help="Camera number or /dev path, csi or csi:1 (Jetson), http:// or rtsp:// stream, video "
+    "file, photo folder, or sim; give it again for each further one.",
 )  # fmt: skip
 @scale_option
 @optics_option
@@ -104,6 +120,12 @@ def classify(
     "--picture", type=click.Path(path_type=Path),
     help="Write the annotated frame here about once a second [default: heme-live.jpg].",
 )  # fmt: skip
+@click.option(
+    "--record", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.mp4",
+    help="Write the video that was analysed (.mp4, .avi, .mkv), and beside it a .jsonl of what "
+    "was drawn on it.",
+)  # fmt: skip
+@click.option("--window", is_flag=True, help="Show the annotated frame on the screen; q ends.")
 @click.option("--sim-seed", type=int, default=0, show_default=True, help="Seed of --camera sim.")
 @click.option("--sim-truth", type=click.Path(path_type=Path), help="Write the simulated truth.")
 @click.option("--sim-crops", type=click.Path(path_type=Path),
@@ -123,25 +145,28 @@ def classify(
               help="Count so many cells: then counting rests on the page, or ends.")  # fmt: skip
 @click.option("--until", default="", metavar="'M1 20'",
               help="Count until the interval of a class is clear of a percentage.")  # fmt: skip
+@detector_option
 @model_options
 def live(
     cameras: tuple[str, ...], um_per_px: float | None, optics: Path | None, seconds: float | None,
-    headless: bool, picture: Path | None, sim_seed: int, sim_truth: Path | None,
-    sim_crops: Path | None, sim_tour: int | None,
+    headless: bool, picture: Path | None, record: Path | None, window: bool,
+    sim_seed: int, sim_truth: Path | None, sim_crops: Path | None, sim_tour: int | None,
     patience: float, real_time: bool, session: Path | None, resume: Path | None,
     web: str | None, target: int | None, until: str,
-    bundle: Path | None, precision: str, backend: str,
+    detector: str, bundle: Path | None, precision: str, backend: str,
 ) -> int:  # fmt: skip
     """Find and name cells in what a camera sees, each once, until Ctrl-C."""
-    from heme_edge.live import Request, run
+    from heme_edge.stopping import Stopping
 
-    return run(
-        Request(
+    with Stopping() as stopping:
+        from heme_edge.live import Request, run
+
+        asked = Request(
             cameras, um_per_px, seconds, headless, picture, sim_seed, sim_truth, sim_crops,
-            sim_tour, bundle, precision, backend, optics, patience, real_time, session,
-            resume, web, target or 0, until,
-        )
-    )  # fmt: skip
+            sim_tour, bundle, precision, backend, optics, patience, real_time,
+            record, window, session, resume, web, target or 0, until, detector,
+        )  # fmt: skip
+        return run(asked, stopping)
 
 
 session_argument = click.argument("session", type=click.Path(path_type=Path), metavar="SESSION")

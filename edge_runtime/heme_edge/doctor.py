@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.errors import HemeError
 from heme_edge.machine import version_of
 from heme_edge.notices import loss_lines
+from heme_edge.opencv_build import opencv_has
 
 NEEDED = ("numpy", "onnxruntime", "click", "rich")
 OPTIONAL = {
@@ -58,26 +60,20 @@ def _packages() -> Iterator[str]:
 def _opencv() -> Iterator[str]:
     try:
         import cv2
+
+        from heme_edge.frames.csi import GST_LAUNCH
     except ImportError as error:
         yield f"  cannot be imported: {error}. Try: pip install 'heme-edge[cv2]'"
         return
-    build = cv2.getBuildInformation()
     yield f"  version       {cv2.__version__}"
-    yield f"  GStreamer     {_build_flag(build, 'GStreamer')} (CSI cameras of a Jetson need it)"
-    yield f"  FFMPEG        {_build_flag(build, 'FFMPEG')} (network streams and video need it)"
-    yield f"  V4L2          {_build_flag(build, 'v4l/v4l2')} (USB cameras need it)"
-    yield f"  GUI           {_build_flag(build, 'GUI')}"
+    yield f"  GStreamer     {opencv_has('GStreamer')} (CSI cameras of a Jetson need it,"
+    yield f"                or {GST_LAUNCH}: {shutil.which(GST_LAUNCH) or 'NO'})"
+    yield f"  FFMPEG        {opencv_has('FFMPEG')} (network streams and video need it)"
+    yield f"  V4L2          {opencv_has('v4l/v4l2')} (USB cameras need it)"
+    yield f"  GUI           {opencv_has('GUI')} (--window needs it)"
     both = [p for p in ("opencv-python", "opencv-python-headless") if version_of(p)]
     if len(both) > 1:
         yield "  WARNING: opencv-python and opencv-python-headless break each other; remove one"
-
-
-def _build_flag(build: str, name: str) -> str:
-    for line in build.splitlines():
-        key, colon, value = line.strip().partition(":")
-        if colon and key == name:
-            return value.strip() or "?"
-    return "NO"
 
 
 def _cameras() -> Iterator[str]:

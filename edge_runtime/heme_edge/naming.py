@@ -125,7 +125,8 @@ class Namer:
         score = score_field(image, um_per_px, glass=glass, thick=thick)
         can = Nameable.of(image, score)
         reasons = (
-            can.problem(cell.x_px, cell.y_px, cell.radius_px) or self.reason(name, cell.kind)
+            (can.problem(cell.x_px, cell.y_px, cell.radius_px) if cell.kind == NUCLEATED else "")
+            or self.reason(name, cell.kind)
             for cell, name in zip(cells, names, strict=True)
         )
         return NamedField(list(map(NamedCell, cells, names, reasons)), score, probabilities)

@@ -64,6 +64,7 @@ class Request:
     optics: Path | None = None
     max_cells: int = DIFFERENTIAL_CELLS
     session: Path | None = None
+    detector: str = "auto"
 
 
 def run(request: Request, say: Callable[[str], None]) -> Counts:
@@ -85,7 +86,7 @@ def run(request: Request, say: Callable[[str], None]) -> Counts:
     namer = Namer(
         bundle,
         open_backend(bundle, request.backend, request.precision, say=note),
-        open_detector(bundle=bundle),
+        open_detector(request.detector, bundle),
         DriftMeter(bundle.info.optics),
     )
     tally, counts = Tally.of(bundle), Counts()
@@ -131,7 +132,7 @@ def _check(request: Request, photos: Sequence[Photo]) -> None:
 def _asked(request: Request, photos: Sequence[Photo], bundle: Bundle) -> str:
     """Fingerprint of everything that the results depend on."""
     said: list[Any] = [__version__, bundle.digest, request.precision, request.backend]
-    said += [request.crops, request.um_per_px, request.max_cells]
+    said += [request.crops, request.um_per_px, request.max_cells, request.detector]
     said += [str(request.session.resolve())] if request.session else []
     optics = [request.optics] if request.optics else []
     return fingerprint(said, [*(photo.path for photo in photos), *optics])

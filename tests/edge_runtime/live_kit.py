@@ -1,6 +1,8 @@
 """An MJPEG camera as a process of its own, which can be killed, and ``heme-edge live`` watching it.
 
-python -m tests.edge_runtime.live_kit PORT noisy|frozen|silent
+python -m tests.edge_runtime.live_kit PORT noisy|frozen|silent|dark
+
+http://127.0.0.1:PORT/7 shows the field with seed 7, / the one with seed 4.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 from typing import Any
 
 import cv2
@@ -24,13 +28,14 @@ from heme_edge.sim.slide import draw_smear
 
 FPS = 30
 UM_PER_PX = 0.25
+SEED = 4
+PICTURES = 8
 
 
 class _Camera(BaseHTTPRequestHandler):
     """One field of a drawn smear, with the noise of a sensor."""
 
     mode = "noisy"
-    field: np.ndarray
 
     def do_GET(self) -> None:
         if self.mode == "silent":
@@ -42,17 +47,24 @@ class _Camera(BaseHTTPRequestHandler):
             self._stream()
 
     def _stream(self) -> None:
-        rng = np.random.default_rng(0)
-        while True:
-            noise = rng.normal(0, 2, self.field.shape) if self.mode == "noisy" else 0
-            image = np.clip(self.field + noise, 0, 255).astype(np.uint8)
-            data = cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+        for data in cycle(_pictures(int(self.path[1:] or SEED), self.mode)):
             head = b"--f\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
             self.wfile.write(head + data + b"\r\n")
             time.sleep(1 / FPS)
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+@cache
+def _pictures(seed: int, mode: str) -> list[bytes]:
+    """JPEG files of a field, or of none where the lamp is off."""
+    rng, image = np.random.default_rng(seed), field(seed)
+    if mode == "dark":
+        image = np.full_like(image, 6)
+    noises = [rng.normal(0, 2, image.shape) for _ in range(1 if mode == "frozen" else PICTURES)]
+    noisy = [np.clip(image + noise, 0, 255).astype(np.uint8) for noise in noises]
+    return [cv2.imencode(".jpg", one[..., ::-1])[1].tobytes() for one in noisy]
 
 
 def field(seed: int) -> np.ndarray:
@@ -97,16 +109,25 @@ class Watched:
     Args:
         options: of the command.
         start: the camera that it watches, started before and killed after it.
+        scale: given, or to be measured.
+        headless: as JSON lines; else ``text`` has what is printed.
     """
 
-    def __init__(self, *options: str, start: Camera) -> None:
+    def __init__(
+        self, *options: str, start: Camera, scale: bool = True, headless: bool = True
+    ) -> None:
         self.server = start.__enter__()
-        command = [sys.executable, "-m", "heme_edge.cli", "live", "--headless"]
-        model = ("--backend", "onnxruntime", "--precision", "fp32", "--um-per-px", "0.25")
+        command = [sys.executable, "-m", "heme_edge.cli", "live", *["--headless"] * headless]
+        model = ("--backend", "onnxruntime", "--precision", "fp32")
+        given = ("--um-per-px", "0.25") if scale else ()
         self.process = subprocess.Popen(
-            [*command, *model, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, *model, *given, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.lines: list[tuple[float, dict[str, Any]]] = []
+        self.text: list[tuple[float, str]] = []
         self.said: list[tuple[float, str]] = []
         self._threads = [
             threading.Thread(target=self._read_lines), threading.Thread(target=self._read_said)
@@ -117,7 +138,9 @@ class Watched:
     def _read_lines(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.lines.append((time.monotonic(), json.loads(line)))
+            self.text.append((time.monotonic(), line))
+            if line.startswith("{"):
+                self.lines.append((time.monotonic(), json.loads(line)))
 
     def _read_said(self) -> None:
         assert self.process.stderr is not None
@@ -131,8 +154,10 @@ class Watched:
         )
 
     def wait_said(self, text: str, limit_s: float = 40.0) -> float:
-        """When this was said on stderr."""
-        return self._wait(lambda: [at for at, line in self.said if text in line], 1, limit_s)
+        """When this was said, on stderr or, without ``--headless``, on stdout."""
+        return self._wait(
+            lambda: [at for at, line in self.said + self.text if text in line], 1, limit_s
+        )
 
     def _wait(self, found: Any, count: int, limit_s: float) -> float:
         end = time.monotonic() + limit_s
@@ -180,7 +205,7 @@ class Watched:
 
 def main() -> None:
     _Camera.mode = sys.argv[2]
-    _Camera.field = field(4)
+    _pictures(SEED, _Camera.mode)
     server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _Camera)
     print("listening", flush=True)
     server.serve_forever()

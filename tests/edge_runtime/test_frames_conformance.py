@@ -17,6 +17,7 @@ from heme_edge.frames.live import LiveSource
 from heme_edge.frames.whole_slide import WholeSlide
 from heme_edge.sim.slide import draw_smear
 from heme_edge.sim.stage import SimulatedStage
+from tests.edge_runtime.csi_kit import SIZE, install
 from tests.edge_runtime.slide_kit import write_slide
 from tests.edge_runtime.test_frames_kit import (
     HEIGHT,
@@ -59,6 +60,12 @@ def _stream(tmp_path: Path, stack: ExitStack) -> Case:
     return Case(open_source(server.url, stall_s=3), lambda: server.sent)
 
 
+def _csi(tmp_path: Path, stack: ExitStack) -> Case:
+    """By a program that writes into a pipe."""
+    install(tmp_path, stack.enter_context(pytest.MonkeyPatch.context()))
+    return Case(open_source("csi", stall_s=3, camera_size=SIZE))
+
+
 def _video(tmp_path: Path, stack: ExitStack) -> Case:
     return Case(open_source(str(write_video(tmp_path / "smear.avi", FILE_FRAMES))))
 
@@ -75,8 +82,8 @@ def _slide(tmp_path: Path, stack: ExitStack) -> Case:
     return Case(WholeSlide(path, cores=fields, margin_um=0))
 
 
-SOURCES = {f.__name__[1:]: f for f in (_stage, _camera, _stream, _video, _folder, _slide)}
-LIVE, FILES = ("stage", "camera", "stream"), ("video", "folder", "slide")
+SOURCES = {f.__name__[1:]: f for f in (_stage, _camera, _stream, _csi, _video, _folder, _slide)}
+LIVE, FILES = ("stage", "camera", "stream", "csi"), ("video", "folder", "slide")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from heme_edge.errors import SourceError
 from heme_edge.frames import open_source
 from heme_edge.frames.folder import PhotoFolder
+from heme_edge.frames.video import VideoFile
 from tests.edge_runtime.test_frames_kit import number_of, write_photos, write_video
 
 
@@ -94,3 +96,30 @@ def test_importing_the_package_does_not_load_opencv() -> None:
     code = "import sys, heme_edge.frames; print('cv2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_video_in_real_time_drops_what_is_late_and_waits_for_what_is_early(
+    tmp_path: Path,
+) -> None:
+    video = VideoFile(write_video(tmp_path / "smear.avi", 40), real_time=True)
+    frames, started = [], time.monotonic()
+    while (frame := video.read()) is not None:
+        frames.append(frame)
+        assert time.monotonic() >= frame.captured_s
+        if len(frames) == 5:
+            time.sleep(0.3)
+    took = time.monotonic() - started
+    numbers = [frame.index for frame in frames]
+    assert numbers == [number_of(frame.image) for frame in frames]
+    assert numbers[:5] == [0, 1, 2, 3, 4]
+    assert numbers[5] >= 10
+    assert numbers[-1] == 39
+    assert video.captured == 40
+    assert took >= 38 / 25
+
+
+def test_a_video_in_real_time_that_is_closed_while_it_waits_ends(tmp_path: Path) -> None:
+    video = VideoFile(write_video(tmp_path / "smear.avi", 40), real_time=True)
+    assert video.read() is not None
+    video.close()
+    assert video.read() is None

@@ -214,3 +214,16 @@ def test_real_fields(heme_data: Path, tmp_path: Path) -> None:
         figures = json.loads(done.stdout)
         assert figures["recall"] >= recall, figures
         assert figures["precision"] >= precision, figures
+
+
+def test_the_detector_is_chosen_on_the_command_line(tmp_path: Path, heme_edge: Run) -> None:
+    photo = save(tmp_path / "a.png", draw_field())
+    for name, used in (("classical", "classical"), ("auto", "learned")):
+        out = tmp_path / name
+        done = heme_edge("classify", photo, "--out", out, "--um-per-px", "0.25", "--detector", name)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((out / "run.json").read_text())["detector"] == used
+    live = ("live", "--camera", photo.parent, "--um-per-px", "0.25", "--headless")
+    done = heme_edge(*live, "--detector", "classical")
+    assert json.loads(done.stdout.splitlines()[-1])["summary"]["detector"] == "classical"
+    assert heme_edge(*live, "--detector", "none").returncode == 2

@@ -140,6 +140,32 @@ def test_an_object_wider_than_a_crop_is_one_entry() -> None:
     assert len(ledger.in_view(window())) == 1
 
 
+def test_a_wide_cell_found_after_a_piece_of_it_is_counted_in_its_place() -> None:
+    ledger = CellLedger()
+    piece, wide, beside = (162, 120, 5), (148, 120, 20), (148, 148, 5)
+    for frame in range(4):
+        (gone, _), _ = look(ledger, window(), [piece, beside], frame)
+    entries = []
+    for frame in range(4, 9):
+        entries, _ = look(ledger, window(), [piece, wide, beside], frame)
+    assert entries[0] is entries[1]
+    assert gone not in ledger.in_view(window())
+    assert entries[1].radius_um > 15
+    assert [entry.counted for entry in ledger.in_view(window())] == [True, True]
+    assert ledger.duplicates_refused == 1
+
+
+def test_a_wide_object_of_one_frame_takes_nothing_in() -> None:
+    ledger = CellLedger()
+    for frame in range(6):
+        small = [(162, 120, 5), (134, 120, 5)]
+        look(ledger, window(), [*small, (148, 120, 20)] if frame == 3 else small, frame)
+    counted = {entry.radius_um: entry.counted for entry in ledger.in_view(window())}
+    assert counted == {5: True, 20: False}
+    assert ledger.duplicates_refused == 0
+    assert len(ledger.in_view(window())) == 3
+
+
 def test_neighbours_taken_for_one_object_in_one_frame_stay_two() -> None:
     ledger = CellLedger()
     for frame in range(6):
@@ -157,7 +183,7 @@ def test_patches_that_are_joined_have_their_cells_once() -> None:
         _, counted = look(ledger, window(patch=1), moved, frame)
     assert len(counted) == 3
     merges = ledger.join(Join(1, 0, 30.4, 19.8))
-    assert [merge.both_counted for merge in merges] == [True, True]
+    assert [merge.taken_back for merge in merges] == [True, True]
     assert ledger.duplicates_refused == 2
     assert len(ledger.in_view(window())) == 3
     entries, counted = look(ledger, window(), [*places, (250, 150, 6)], 6)
@@ -261,7 +287,7 @@ def test_cells_counted_again_in_a_new_patch_are_taken_back_when_it_is_joined() -
     for k in range(4):
         look(again, window(-40.0, -40.0, patch=1), [(x - 40, y - 40, r) for x, y, r in cells], k)
     merged = again.join(Join(1, 0, 40.0, 40.0))
-    assert [(merge.gone.id, merge.into.id, merge.both_counted) for merge in merged] == [
+    assert [(merge.gone.id, merge.into.id, merge.taken_back) for merge in merged] == [
         (100, 0, True),
         (101, 1, True),
     ]

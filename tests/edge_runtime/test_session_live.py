@@ -44,7 +44,7 @@ def test_live_is_killed_three_times_and_goes_on(tmp_path: Path) -> None:
     assert verify(folder) == []
     assert replay(folder).tally.record() == summary["differential"]
     found = twice(folder, truths)
-    assert found["rows"] >= summary["cells_counted"] > cells
+    assert found["rows"] >= summary["cells_counted"] >= cells > 0
     assert found["twice"] == 0
     frames = {row.run: row for row in _frames(folder)[::-1]}
     assert [frames[run].patch for run in range(4)] == [0, 0, 0, 0]  # found at its first frame

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from heme_edge.errors import HemeError
-from heme_edge.session import Batch, Session, SessionError, replay
+from heme_edge.session import Batch, Session, SessionError, replay, verify
 from heme_edge.session.crop import decode_crop
 from tests.edge_runtime.session_kit import (
     SETTINGS,
@@ -90,6 +90,18 @@ def test_a_duplicate_is_counted_once_and_keeps_what_a_person_said(tmp_path: Path
     with pytest.raises(SessionError, match="Cell 1 is the same cell as 0"):
         session.correct(1, "M6")
     session.close()
+
+
+def test_a_duplicate_of_a_cell_that_is_counted_later_passes_on_its_name(tmp_path: Path) -> None:
+    session = filled(tmp_path, [cell(0), cell(1)])
+    session.correct(1, "M1")
+    session.add(Batch(duplicates=[(1, 9)]))
+    assert +session.tally().counted == {"M6": 1}
+    assert verify(tmp_path) == []
+    session.add(Batch(cells=[cell(9)]))
+    assert +session.tally().counted == {"M6": 1, "M1": 1}
+    session.close()
+    assert verify(tmp_path) == []
 
 
 def test_places_follow_patches_that_are_joined_later(tmp_path: Path) -> None:
@@ -273,3 +285,32 @@ def _seconds_to_open_and_filter(folder: Path) -> float:
     assert session.crop(777)
     session.close()
     return time.perf_counter() - started
+
+
+def test_a_disk_that_takes_nothing_is_one_sentence_and_changes_nothing(tmp_path: Path) -> None:
+    session = filled(tmp_path, [cell(0)])
+    session._db.execute("PRAGMA max_page_count = 1")  # as large as it is now
+    with pytest.raises(SessionError, match="cannot be written"):
+        session.add(Batch([], [cell(k) for k in range(1, 50)]))
+    assert len(session.cells()) == 1
+    session.close()
+    assert verify(tmp_path) == []
+
+
+def test_a_page_that_is_overwritten_is_one_sentence(tmp_path: Path) -> None:
+    filled(tmp_path, [cell(k) for k in range(200)]).close()
+    path = tmp_path / "session.db"
+    data = bytearray(path.read_bytes())
+    data[7 * 4096 :] = bytes(len(data) - 7 * 4096)
+    path.write_bytes(data)
+    with pytest.raises(SessionError, match="damaged"):
+        _read_all(tmp_path)
+    assert verify(tmp_path)
+
+
+def _read_all(folder: Path) -> None:
+    session = Session.open(folder)
+    try:
+        session.cells()
+    finally:
+        session.close()

@@ -28,9 +28,10 @@ def open_source(
     """Opens what ``spec`` names.
 
     Args:
-        spec: digits = camera index; ``/dev/...`` = camera path; ``http://``, ``https://`` or
-            ``rtsp://`` = network stream; ``sim`` = the simulated stage; a folder = its photos;
-            a file = a whole slide or a video. A folder that is called ``sim`` is ``./sim``.
+        spec: digits = camera index; ``/dev/...`` = camera path; ``csi`` or ``csi:1`` = camera on
+            a Jetson's CSI connector; ``http://``, ``https://`` or ``rtsp://`` = network stream;
+            ``sim`` = the simulated stage; a folder = its photos; a file = a whole slide or a
+            video. A folder that is called ``sim`` is ``./sim``.
         sim_seed: seed of the simulated slide and stage.
         sim_truth: JSONL file that the simulated stage writes what is really there to.
         sim_crops: folder of real single-cell images that the simulated stage shows.
@@ -52,6 +53,10 @@ def open_source(
         from heme_edge.frames.camera import open_camera
 
         return open_camera(spec, stall_s=stall_s, size=camera_size)
+    if spec == "csi" or spec.startswith("csi:"):
+        from heme_edge.frames.csi import open_csi
+
+        return open_csi(spec, stall_s=stall_s, size=camera_size)
     if spec.lower().startswith(STREAM_SCHEMES):
         from heme_edge.frames.stream import open_stream
 
@@ -82,6 +87,6 @@ def _open_path(spec: str, real_time: bool) -> FrameSource:
         return VideoFile(path, real_time=real_time)
     raise SourceError(
         f"There is no camera, stream, video or folder called {spec!r}.",
-        "Give a camera number (0), a stream (http://… or rtsp://…), a video file, a folder of "
+        "Give a camera number (0), csi, a stream (http://… or rtsp://…), a video file, a folder of "
         "photos, or 'sim' for the simulated stage.",
     )

@@ -23,6 +23,7 @@ def open_stream(url: str, *, stall_s: float = 5.0) -> LiveSource:
 
     wait_ms = int(stall_s * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait_ms]
+    limits += [cv2.CAP_PROP_N_THREADS, 1]  # FFmpeg holds back a frame for each further thread
     if cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends():
         capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
     else:  # an OpenCV with GStreamer only; it has time limits of its own

@@ -113,5 +113,5 @@ class Entry(Spot):
         self.chances += other.chances
         self.seen += other.seen
         self.problem = self.problem and other.problem
-        if not self.counted:  # the name of a counted cell stays
+        if not self.counted and not is_piece(other, self):  # the name of a counted cell stays
             self.views = (self.views + other.views)[:most_views]

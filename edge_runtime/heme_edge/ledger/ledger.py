@@ -51,12 +51,13 @@ class Merged:
 
     Attributes:
         gone, into: the entry that is no more, and what it is now part of.
-        both_counted: whether the cell had been counted twice, which is to be taken back.
+        taken_back: whether what is gone had been counted, and is to be taken back: the cell is
+            counted by its other entry, or will be.
     """
 
     gone: Entry
     into: Entry
-    both_counted: bool
+    taken_back: bool
 
 
 @dataclass(frozen=True)
@@ -214,13 +215,15 @@ class CellLedger:
     def _absorb(self, wide: Entry) -> list[Merged]:
         """What lies inside an object wider than a crop is part of it.
 
-        An entry is as wide as the mean of its sightings, so one frame in which neighbours were
-        taken for one object does not join them.
+        An entry is as wide as the mean of its sightings, and must have been seen as often as one
+        that is counted, so one frame in which neighbours were taken for one does not join them.
         """
+        if wide.seen < self.rules.sightings:
+            return []
         places = self._places[wide.patch]
         inside = places.covering(wide.x_um, wide.y_um, SAME_SHARE * wide.radius_um)
         return [
-            self._merge(entry, wide)
+            self._moved_into(wide, entry)
             for entry in inside
             if entry is not wide
             and entry.radius_um < wide.radius_um
@@ -229,13 +232,16 @@ class CellLedger:
 
     def _merge(self, one: Entry, other: Entry) -> Merged:
         """The counted one stays, else the other."""
-        gone, into = (other, one) if one.counted and not other.counted else (one, other)
-        both = gone.counted and into.counted
-        self.duplicates_refused += both
+        if one.counted and not other.counted:
+            one, other = other, one
+        return self._moved_into(other, one)
+
+    def _moved_into(self, into: Entry, gone: Entry) -> Merged:
+        self.duplicates_refused += gone.counted
         into.take_over(gone, self.rules.views)
         self._places[gone.patch].remove(gone)
         self._open.pop(gone.id, None)
-        return Merged(gone, into, both)
+        return Merged(gone, into, gone.counted)
 
     def _count(self, ready: list[Entry]) -> list[Entry]:
         for entry in ready:

@@ -191,7 +191,7 @@ class Analyser:
 
     def _take_back(self, merge: Merged) -> None:
         """A cell that was counted twice is counted once."""
-        if merge.both_counted:
+        if merge.taken_back:
             cell = self._counted.pop(merge.gone.id)
             self.tally.take_back(cell.name.code, cell.reason)
 

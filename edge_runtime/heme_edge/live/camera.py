@@ -20,11 +20,13 @@ from heme_edge.frames.stream import without_password
 from heme_edge.ledger import MOVING, SEPARATE, CellLedger
 from heme_edge.live.analyser import BATCH, Analyser
 from heme_edge.live.placing import NO_MAP, EarlierMap
+from heme_edge.live.recording import Recording
 from heme_edge.live.request import Request, numbered
 from heme_edge.naming import Namer
 from heme_edge.optics.first import FirstFrames
 from heme_edge.optics.session import SessionScale, known_scale, measured_scale
 from heme_edge.optics.use import Optics, open_optics
+from heme_edge.stopping import OPENING
 from heme_edge.tally import Tally
 
 AGES_KEPT = 100_000
@@ -43,6 +45,7 @@ class Camera:
         analysed: frames that were taken from it.
         ages_ms: from capture to publishing, of the newest frames.
         size: width and height of its frames, px.
+        recording: of it, or None.
         earlier: the map of the stage in a session that is gone on with.
     """
 
@@ -55,6 +58,7 @@ class Camera:
     analysed: int = 0
     ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=AGES_KEPT))
     size: tuple[int, int] = (0, 0)
+    recording: Recording | None = None
     earlier: EarlierMap = NO_MAP
 
     def record(self) -> dict[str, Any]:
@@ -75,6 +79,7 @@ class Camera:
             "width_px": self.size[0],
             "height_px": self.size[1],
             "simulated": is_simulated(self.source),
+            **(self.recording.record() if self.recording else {}),
         }
 
 
@@ -152,7 +157,7 @@ def aside(function: Callable[[], T]) -> T:
             errors.append(error)
         done.set()
 
-    threading.Thread(target=call, name="opening", daemon=True).start()
+    threading.Thread(target=call, name=OPENING, daemon=True).start()
     done.wait()
     for error in errors:
         raise error

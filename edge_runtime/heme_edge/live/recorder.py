@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -93,9 +92,9 @@ class Recorder:
         """Hands over what became of a frame."""
         number, placed = camera.number, analysed.placed
         joins = [(number, j.patch, j.into, j.dx_um, j.dy_um) for j in placed.joins]
-        both = [(m.gone.id, m.into.id) for m in analysed.merged if m.both_counted]
+        gone = [(m.gone.id, m.into.id) for m in analysed.merged if m.taken_back]
         frame = self._frame_row(camera, analysed)
-        batch = Batch([frame], (), both, joins, self._map(camera, placed.keyframes))
+        batch = Batch([frame], (), gone, joins, self._map(camera, placed.keyframes))
         self._put(camera, analysed.counted, batch)
 
     def end(self, camera: Camera, counted: Sequence[CountedCell]) -> None:
@@ -108,20 +107,26 @@ class Recorder:
         Returns:
             the differential of the session, corrections applied; None where it is not all there.
         """
-        if self._writer is None or self.session is None or not self._writer.close():
+        if self.session is None or not self._written():
             return None
         left_over: Counter[str] = sum((c.analyser.left_over for c in cameras), Counter())
         try:
             self.session.end(dict(left_over))
             return self.session.tally()
-        except sqlite3.Error as error:
-            note(f"The end of the session could not be written ({error}).")
+        except SessionError as error:
+            note(error.message)
             return None
 
     def close(self) -> None:
-        """Closes the session."""
+        """Closes the session; also after a run that failed, with what it had counted."""
+        self._written()
         if self.session is not None:
             self.session.close()
+
+    def _written(self) -> bool:
+        """Ends the thread that writes; whether all that it had is in the session."""
+        writer, self._writer = self._writer, None
+        return writer is not None and writer.close()
 
     def _put(self, camera: Camera, counted: Sequence[CountedCell], batch: Batch) -> None:
         if self._writer is None:

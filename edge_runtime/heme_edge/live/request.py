@@ -8,6 +8,7 @@ from pathlib import Path
 from heme_edge.errors import HemeError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv")
 DEFAULT_PICTURE = Path("heme-live.jpg")
 PATIENCE_S = 60.0
 
@@ -26,6 +27,8 @@ class Request:
         target, until: counted cells, and the stop rule (``M1 20``), after which counting rests on
             the page, and ends without one; 0 and empty: none.
         patience_s: a camera or stream that is lost is waited for so long.
+        record: video of what was analysed; its overlay goes beside it.
+        window: annotated frames are shown on the screen.
     """
 
     cameras: tuple[str, ...]
@@ -43,11 +46,14 @@ class Request:
     optics: Path | None = None
     patience_s: float = PATIENCE_S
     real_time: bool = False
+    record: Path | None = None
+    window: bool = False
     session: Path | None = None
     resume: Path | None = None
     web: str | None = None
     target: int = 0
     until: str = ""
+    detector: str = "auto"
 
 
 def numbered(path: Path, number: int, request: Request) -> Path:
@@ -67,3 +73,18 @@ def picture_file(request: Request, number: int) -> Path:
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise HemeError(f"'{path}' is not a .jpg or .png file.", "--picture live.jpg")
     return numbered(path, number, request)
+
+
+def recording_file(request: Request, number: int) -> Path:
+    """Where the recording of a source goes.
+
+    Raises:
+        HemeError: not a video's name, or it or its overlay is there already.
+    """
+    path = numbered(request.record or Path(), number, request)
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise HemeError(f"'{path}' is not a .mp4, .avi or .mkv file.", "--record smear.mp4")
+    for file in (path, path.with_suffix(".jsonl")):
+        if file.exists():
+            raise HemeError(f"'{file}' is there already.", "--record with another name")
+    return path

@@ -17,6 +17,7 @@ from heme_edge.live.analyser import Analysed, CountedCell
 from heme_edge.live.camera import Camera
 from heme_edge.live.request import Request, picture_file
 from heme_edge.notices import notice
+from heme_edge.temperature import Thermometer
 from heme_edge.writing import write_whole
 
 PICTURE_EVERY_S = 1.0
@@ -43,10 +44,11 @@ class JsonLines:
 
     Args:
         losses: the bundle's accepted losses.
+        thermometer: of the board, told every five seconds.
     """
 
-    def __init__(self, losses: Sequence[str]) -> None:
-        self._losses = losses
+    def __init__(self, losses: Sequence[str], thermometer: Thermometer) -> None:
+        self._losses, self._thermometer = losses, thermometer
         self._several = False
         self._started_s = time.monotonic()
 
@@ -79,6 +81,8 @@ class JsonLines:
         }
         if analysed.not_used:
             line["not_used"] = analysed.not_used
+        if heat := self._thermometer.look():
+            line["temperature_c"] = heat
         self._print(camera, line)
         self.end(camera, analysed.counted)
         for merge in analysed.merged:
@@ -91,7 +95,7 @@ class JsonLines:
         sys.stdout.flush()
 
     def _merge(self, camera: Camera, merge: Merged) -> None:
-        if merge.both_counted:
+        if merge.taken_back:
             self._print(camera, {"duplicate": {"id": merge.gone.id, "of": merge.into.id}})
 
     def _print(self, camera: Camera, line: dict[str, Any]) -> None:
@@ -122,8 +126,10 @@ class Pictures:
         HemeError: the files would be no pictures.
     """
 
-    def __init__(self, request: Request, losses: Sequence[str]) -> None:
-        self._losses = losses
+    def __init__(
+        self, request: Request, losses: Sequence[str], thermometer: Thermometer
+    ) -> None:  # fmt: skip
+        self._losses, self._thermometer = losses, thermometer
         self._files = [picture_file(request, number) for number in range(len(request.cameras))]
         self._next_s = dict.fromkeys(range(len(self._files)), 0.0)
         self._shown: dict[int, Analysed] = {}
@@ -145,9 +151,10 @@ class Pictures:
         self._next_s[camera.number] = time.monotonic() + PICTURE_EVERY_S
         self._write(camera)
         why = f", not used: {analysed.not_used}" if analysed.not_used else ""
+        heat = "".join(f", {name} {c:.0f} °C" for name, c in self._thermometer.look().items())
         print(
             f"frame {analysed.placed.frame.index}: {len(analysed.cells)} cells in view, "
-            f"{camera.analyser.cells_counted} counted, {age_ms:.0f} ms old{why}",
+            f"{camera.analyser.cells_counted} counted, {age_ms:.0f} ms old{heat}{why}",
             flush=True,
         )
 
@@ -169,12 +176,12 @@ class Pictures:
     def _picture(self, camera: Camera, analysed: Analysed, path: Path) -> bytes:
         import cv2
 
-        image = drawn_frame(camera, analysed, self._losses)
+        image = annotated(camera, analysed, self._losses)
         return cv2.imencode(path.suffix.lower(), image[..., ::-1])[1].tobytes()
 
 
-def drawn_frame(camera: Camera, analysed: Analysed, losses: Sequence[str]) -> Image:
-    """An analysed frame with its cells drawn and the notices below; RGB uint8, see ``annotate``."""
+def annotated(camera: Camera, analysed: Analysed, losses: Sequence[str]) -> Image:
+    """A frame as it is shown to people, RGB; see `annotate`."""
     simulated = "SIMULATED SMEAR." if is_simulated(camera.source) else ""
     notes = f"{simulated} {camera.scale.words}.".replace("µ", "u")
     placed = analysed.placed

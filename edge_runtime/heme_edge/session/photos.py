@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 import time
 from collections.abc import Sequence
 from itertools import count
@@ -83,13 +82,7 @@ class PhotoRecorder:
                 frames.append(self._frame_row(result))
                 cells += self._cell_rows(result, frames[-1])
                 self._done.add(field)
-        try:
-            self._session.add(Batch(frames, cells))
-        except sqlite3.Error as error:
-            raise SessionError(
-                f"The session in '{self._session.folder}' cannot be written ({error}).",
-                "Free space; the same command goes on",
-            ) from error
+        self._session.add(Batch(frames, cells))
 
     def end(self) -> None:
         """Notes that the run came to its end, with the differential.
@@ -97,10 +90,7 @@ class PhotoRecorder:
         Raises:
             SessionError: it cannot be written.
         """
-        try:
-            self._session.end({})
-        except sqlite3.Error as error:
-            raise SessionError(f"The session cannot be written ({error}).") from error
+        self._session.end({})
 
     def _frame_row(self, result: PhotoResult) -> FrameRow:
         frame = next(self._frames)

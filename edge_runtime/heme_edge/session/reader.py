@@ -21,7 +21,7 @@ from heme_edge.session.rows import (
     Settings,
     Signature,
 )
-from heme_edge.session.schema import SessionError
+from heme_edge.session.schema import SessionError, damaged
 from heme_edge.session.state import State
 from heme_edge.tally import Tally
 
@@ -178,12 +178,15 @@ class SessionReader:
             if self._db.in_transaction:
                 yield
                 return
-            self._db.execute("BEGIN")
             try:
+                self._db.execute("BEGIN")
                 self._follow()
                 yield
+            except sqlite3.Error as error:
+                raise damaged(self.folder, error) from error
             finally:
-                self._db.execute("COMMIT")
+                with suppress(sqlite3.Error):
+                    self._db.execute("COMMIT")
 
     def _follow(self) -> None:
         new = list(reading.log(self._db, self._state.seq))

@@ -11,7 +11,7 @@ from typing import Any
 from heme_edge.cells import cell_class
 from heme_edge.session import reading
 from heme_edge.session.rows import END, SIGN, LogEntry, Settings
-from heme_edge.session.schema import SessionError, open_file
+from heme_edge.session.schema import damaged, open_file
 from heme_edge.session.state import State, reason_of_corrected
 from heme_edge.tally import Tally
 
@@ -69,9 +69,7 @@ def replay(folder: Path) -> Replayed:
         said = reading.settings(db)
         lines, entries = cell_lines(db), list(reading.log(db, 0))
     except sqlite3.Error as error:
-        raise SessionError(
-            f"The session in '{folder}' is damaged ({error}).", f"heme-edge verify {folder}"
-        ) from error
+        raise damaged(folder, error) from error
     finally:
         db.close()
     state = follow(entries)

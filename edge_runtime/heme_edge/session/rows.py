@@ -210,7 +210,8 @@ class Batch:
     Attributes:
         joins: patches that were joined before any cell of this batch was counted:
             ``(source_id, patch, into, dx_um, dy_um)``.
-        duplicates: ``(id, of)``: cells that turned out to be one with another.
+        duplicates: ``(id, of)``: cells that turned out to be one with another, which is counted
+            already or will be.
         maps: the whole map of each source whose map has changed.
     """
 

@@ -83,6 +83,18 @@ def create_file(path: Path, settings: Settings) -> None:
     part.replace(path)
 
 
+def cannot_write(error: sqlite3.Error) -> SessionError:
+    """The sentence for a disk that does not take what is written."""
+    return SessionError(f"The session cannot be written ({error}).", "Free space, then try again")
+
+
+def damaged(folder: Path, error: Exception) -> SessionError:
+    """The sentence for a file that cannot be read."""
+    return SessionError(
+        f"The session in '{folder}' is damaged ({error}).", f"heme-edge verify {folder}"
+    )
+
+
 def refuse_existing(folder: Path) -> None:
     """Raises SessionError where a folder holds a session already."""
     if (folder / FILE).exists():
@@ -132,19 +144,22 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
 def _open(path: Path, write: bool) -> sqlite3.Connection:
     mode = "rw" if write else "ro"
     uri = f"{path.resolve().as_uri()}?mode={mode}"
-    db = sqlite3.connect(
+    return sqlite3.connect(
         uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
+
+
+def _set(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cell_size_check = ON")
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA synchronous = FULL")
-    return db
 
 
 def _checked(path: Path, db: sqlite3.Connection) -> sqlite3.Connection:
     try:
+        _set(db)
         _check(path, db)
     except BaseException:
         db.close()

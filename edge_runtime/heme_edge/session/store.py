@@ -27,8 +27,10 @@ from heme_edge.session.rows import (
 from heme_edge.session.schema import (
     FILE,
     SessionError,
+    cannot_write,
     connect,
     create_file,
+    damaged,
     refuse_existing,
     session_file,
 )
@@ -44,8 +46,7 @@ class Session(SessionReader):
     stands in the log, which is added to and never changed either.
 
     Use ``create`` or ``open``. A method that writes raises ``SessionError`` where the session was
-    opened for reading, and ``sqlite3.Error`` where the disk does not take it; then nothing of it
-    is there.
+    opened for reading, or the disk does not take it; then nothing of it is there.
     """
 
     @classmethod
@@ -79,9 +80,7 @@ class Session(SessionReader):
             with locking(folder) as lock:
                 return cls(folder, connect(path, write=True), lock)
         except sqlite3.Error as error:
-            raise SessionError(
-                f"The session in '{folder}' is damaged ({error}).", f"heme-edge verify {folder}"
-            ) from error
+            raise damaged(folder, error) from error
 
     def add(self, batch: Batch) -> LogEntry | None:
         """Adds frames, cells, duplicates, joins and maps in one transaction.
@@ -184,11 +183,13 @@ class Session(SessionReader):
         if self._lock is None:
             raise SessionError("The session is open for reading only.")
         with self._busy:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield time.time()
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 with suppress(sqlite3.Error):  # SQLite may have rolled it back by itself
                     self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise cannot_write(error) from error
                 raise

@@ -160,7 +160,7 @@ def _count_problems(db: sqlite3.Connection, entries: Sequence[LogEntry]) -> Iter
 
 def _unknown_cells(entry: LogEntry, ids: set[int]) -> Iterator[Problem]:
     named = [entry.body["cell"]] if "cell" in entry.body else []
-    named += [cell for pair in entry.body.get("duplicates", ()) for cell in pair]
+    named += [gone for gone, _of in entry.body.get("duplicates", ())]
     for cell in named:
         if cell not in ids:
             yield Problem(f"log {entry.seq}", f"speaks of cell {cell}, which is not there")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ EVERY_S = 0.2
 """What was handed over is committed so often."""
 MOST_BYTES = 128 << 20
 """Of crops that wait for a disk; beyond it only names and places of cells are kept, 1 kB each."""
+GOES_ON = "Counting goes on, and what is counted is written when there is room."
 CROP_BYTES = 3 * CROP_PX * CROP_PX
 
 
@@ -104,12 +104,9 @@ class Writer:
         while self._waiting:
             try:
                 self._session.add(self._waiting[0].batch)
-            except (sqlite3.Error, SessionError) as error:
+            except SessionError as error:
                 if not self._failing:
-                    self._say(
-                        f"The session cannot be written ({error}): counting goes on, and what is "
-                        "counted is written when there is room."
-                    )
+                    self._say(f"{error.message} {GOES_ON}")
                 self._failing = True
                 return
             if self._failing:

@@ -12,7 +12,7 @@ from heme_edge.live.camera import Camera
 from heme_edge.live.pause import Pause
 from heme_edge.live.recorder import Recorder
 from heme_edge.live.request import Request
-from heme_edge.live.show import drawn_frame
+from heme_edge.live.show import annotated
 from heme_edge.notices import notice
 from heme_edge.stop_rule import Goal
 from heme_edge.web.address import Address, listen
@@ -107,6 +107,6 @@ class _Drawing:
     def jpeg(self) -> bytes:
         import cv2
 
-        image = drawn_frame(self.camera, self.analysed, self.losses)
+        image = annotated(self.camera, self.analysed, self.losses)
         quality = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
         return cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes()
