@@ -1,5 +1,5 @@
 // Cells, least certain first; one is chosen, and can be given another class.
-import { $, attempt, element, get, post } from "./server.js";
+import { $, attempt, background, element, get, post } from "./server.js";
 
 const PAGE = 200;
 const REASONS = ["uncertain", "artifact", "not-in-differential", "edge", "unreadable-field"];
@@ -43,7 +43,7 @@ function plain() {
 let asked = 0;
 export async function reload() {
   const mine = ++asked;
-  const found = await attempt(() => get(`/api/cells?${$("filter").value}&limit=${limit}`));
+  const found = await background(() => get(`/api/cells?${$("filter").value}&limit=${limit}`));
   if (!found || mine !== asked) return;
   show(found);
 }

@@ -1,5 +1,5 @@
 // What was scanned: the places of frames, and the cells on them, patch by patch.
-import { $, element, get, attempt, LINEAGES } from "./server.js";
+import { $, background, element, get, LINEAGES } from "./server.js";
 
 const MARGIN = 10;
 const SIZE_PX = 4;
@@ -7,7 +7,7 @@ let patches = [];
 let lineages = new Map();
 
 export async function reloadMap() {
-  const found = await attempt(() => get("/api/map"));
+  const found = await background(() => get("/api/map"));
   if (!found) return;
   patches = found.patches;
   if ($("patch").length !== patches.length) {

@@ -1,5 +1,5 @@
 // The page: asks for the state twice a second, and hands it to its parts.
-import { $, attempt, element, get, post, say } from "./server.js";
+import { $, attempt, background, element, get, post, say } from "./server.js";
 import { fillTray, startDrag } from "./drag.js";
 import { chosenId, correct, fillFilter, reload, startGallery } from "./gallery.js";
 import { showSource, startLive } from "./live.js";
@@ -95,7 +95,7 @@ function setText(id, text) {
 }
 
 async function reloadLog() {
-  const found = await attempt(() => get("/api/log"));
+  const found = await background(() => get("/api/log"));
   if (found) $("log").replaceChildren(...found.entries.map((one) => element("li", `${one.seq}. ${one.time} ${one.words}`)));
 }
 

@@ -43,6 +43,16 @@ export async function attempt(action) {
   }
 }
 
+// Asks for what is shown, unasked: its success says nothing of a refusal that a person was told.
+export async function background(action) {
+  try {
+    return await action();
+  } catch (error) {
+    say(error.message);
+    return null;
+  }
+}
+
 export const percent = (value) => value.toFixed(1);
 export const interval = (row) => `${percent(row.low95)} – ${percent(row.high95)}`;
 
