@@ -10,8 +10,9 @@ BINDINGS := .cache/bindings
 demo: .venv/runtime.stamp
 	$(BIN)/heme-edge live --camera sim --seconds 12 --picture demo/annotated.jpg
 
+# Two processes on two cores: threads of each beside them only wait for one another.
 test: .venv/dev.stamp $(BINDINGS)/stamp
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
