@@ -214,6 +214,24 @@ def test_a_quick_browser_beside_slow_ones_gets_no_old_frame(tmp_path: Path) -> N
     assert len(drawn) <= 2.6 * MOST_PER_S
 
 
+@pytest.mark.parametrize(("took_s", "given"), [(0.05, False), (0.4, True)])
+def test_an_old_picture_is_given_by_a_slow_machine_only(took_s: float, given: bool) -> None:
+    """Where frames are usually quick, one that was captured 0.3 s ago is not published."""
+    picture = LivePicture()
+    try:
+        for age_s in [took_s] * 40 + [0.3]:
+            now = time.monotonic()
+            picture.show(Drawable(now - age_s, now, lambda: b"jpeg"))
+        until = time.monotonic() + 5
+        while (first := picture.newest(0)) is None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert first.age_s > FRESH_S
+        assert (picture.newest(first.number + 1) is not None) == given
+    finally:
+        picture.close()
+
+
 def _ages(address: Address, seconds: float) -> list[float]:
     ages, last, until = [], 0, time.monotonic() + seconds
     while time.monotonic() < until:

@@ -16,8 +16,12 @@ MOST_PER_S = 10.0
 WATCHED_S = 2.0
 """A picture is encoded when one was asked for so short a time ago."""
 FRESH_S = 0.25
-"""What was captured longer ago is not live: its age is said. What was analysed longer ago is not
-published at all, but for who has no picture yet."""
+"""What was captured longer ago is not live, and is not published, but for who has no picture yet."""
+QUICK_S = 0.15
+"""A machine that usually takes longer to analyse a frame could keep to that with no picture at all:
+there the limit holds from the end of the analysis on, and the age of a picture is said."""
+USUAL = 0.1
+"""Share of the newest frame in what is usual."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,16 @@ class LivePicture:
         self._waiting: Drawable | None = None
         self._picture: Picture | None = None
         self._asked_s = -WATCHED_S
+        self._usual_s = 0.0
         self.closed = False
         self._thread = threading.Thread(target=self._run, name="picture", daemon=True)
         self._thread.start()
 
     def show(self, drawable: Drawable) -> None:
         """Replaces what waits to be drawn."""
+        took_s = drawable.analysed_s - drawable.captured_s
         with self._changed:
+            self._usual_s += USUAL * (took_s - self._usual_s)
             self._waiting = drawable
             self._changed.notify_all()
 
@@ -98,10 +105,11 @@ class LivePicture:
         with self._changed:
             self._asked_s = time.monotonic()
             self._changed.notify_all()
-            picture = self._picture
+            picture, quick = self._picture, self._usual_s <= QUICK_S
         if picture is None or picture.number == after:
             return None
-        return picture if not after or picture.newest else None
+        fresh = picture.live if quick else picture.newest
+        return picture if not after or fresh else None
 
     def close(self) -> None:
         """Ends the thread."""
