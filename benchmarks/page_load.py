@@ -4,8 +4,8 @@
 
 `soak`'s HTTP camera plays the videos to `live --web` in a process of its own. Twenty browsers ask
 for pictures and never read them, one thread sends noise and odd requests, one asks for each new
-picture as a browser does. Prints one JSON line: ages of the pictures on arrival (since capture; a
-picture says itself whether it is live), answers by status, memory after 20 s and at most after it.
+picture as a browser does. Prints one JSON line: ages of the pictures when they leave (since capture;
+the first is given however old it is, and each says whether it is live), answers by status, memory after 20 s and at most after it.
 """
 
 from __future__ import annotations
@@ -100,12 +100,14 @@ class Load:
 
 def measured(load: Load, memory: list[float], summary: dict[str, Any]) -> dict[str, Any]:
     """Figures of a run."""
-    ages = np.array([age for age, _ in load.ages])
+    (first, _), *later = load.ages
+    ages = np.array([age for age, _ in later])
     return {
         "pictures": len(ages),
+        "first_age_ms": first,
         "age_ms": {f"p{p}": round(float(np.percentile(ages, p)), 1) for p in (50, 95, 99, 100)},
         "older_than_250_ms": int((ages > 250).sum()),
-        "of_them_called_live": sum(live for age, live in load.ages if age > 250),
+        "of_them_called_live": sum(live for age, live in later if age > 250),
         "statuses": dict(sorted(load.statuses.items())),
         "rss_mib": {"first": round(memory[0]), "largest": round(max(memory))},
         **{k: summary[k] for k in ("frames_analysed", "age_ms_p50", "age_ms_p95", "cells_counted")},

@@ -29,7 +29,7 @@ def browser() -> Iterator[Any]:
     """A headless Chromium."""
     if CHROMIUM is None:
         pytest.skip("there is no chromium here (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright comes with [dev]")
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started

@@ -17,7 +17,7 @@ from heme_edge.web.uploads import Model
 from tests.edge_runtime.live_kit import field
 from tests.edge_runtime.page_kit import SOON_MS, make_session, opened, served
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright comes with [dev]")
 
 CELLS = 120
 
@@ -192,7 +192,8 @@ def test_a_wrong_token_shows_nothing(browser: Any, tmp_path: Path, errors: list[
 
 
 def test_axe_finds_nothing_serious(browser: Any, address: Address, errors: list[str]) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    why = "axe-playwright-python comes with [dev]"
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=why).Axe()
     page = opened(browser, address.url, errors)
     for dialog in ("", "#help", "#closer"):
         if dialog == "#help":

@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ WORDS = ("id", "code", "limit", "after", "source", "kind", "um_per_px", "paused"
 
 
 def _request(generator: random.Random, origin: str) -> bytes:
-    word = lambda: generator.choice(WORDS)  # noqa: E731 - three words of the same dice
+    word = partial(generator.choice, WORDS)
     if generator.random() < 0.1:
         return generator.randbytes(generator.randrange(1, 300)) + b"\r\n\r\n"
     path = generator.choice(PATHS) + generator.choice(("", "", "", "/", word()))

@@ -6,6 +6,7 @@ import ipaddress
 import secrets
 import socket
 from dataclasses import dataclass, replace
+from importlib import import_module
 
 from heme_edge.errors import HemeError
 
@@ -110,8 +111,8 @@ def listen(address: Address) -> Listening:
         AddressError: the port is taken, or the host is not this machine.
         ImportError: the extra ``[web]`` is not installed.
     """
-    import starlette  # noqa: F401 - said before anything is begun
-    import uvicorn  # noqa: F401 - as above
+    for package in ("starlette", "uvicorn"):  # a missing extra is said before anything is begun
+        import_module(package)
 
     taken = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

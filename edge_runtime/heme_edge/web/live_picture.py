@@ -20,6 +20,8 @@ FRESH_S = 0.25
 QUICK_S = 0.15
 """A machine that usually takes longer to analyse a frame could keep to that with no picture at all:
 there the limit holds from the end of the analysis on, and the age of a picture is said."""
+LEAVES_S = 0.02
+"""What may pass until a picture that is given out has left."""
 USUAL = 0.1
 """Share of the newest frame in what is usual."""
 
@@ -108,7 +110,7 @@ class LivePicture:
             picture, quick = self._picture, self._usual_s <= QUICK_S
         if picture is None or picture.number == after:
             return None
-        fresh = picture.live if quick else picture.newest
+        fresh = picture.age_s <= FRESH_S - LEAVES_S if quick else picture.newest
         return picture if not after or fresh else None
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from heme_edge.classify import MIN_CELL_UM
 from heme_edge.cli_support import note
 from heme_edge.crops import CROP_UM, Image, centre_crop
 from heme_edge.detect import open_detector
+from heme_edge.detect.working_scale import shrunk
 from heme_edge.draw import COUNTED, LEFT_OUT, UNSURE, ShownCell, annotate
 from heme_edge.errors import HemeError, OpticsError, PhotoError
 from heme_edge.naming import Namer
@@ -166,10 +167,7 @@ def _drawn(image: Image, cells: Sequence[NamedCell], namer: Namer) -> str:
                   {"": COUNTED, UNCERTAIN: UNSURE}.get(c.reason, LEFT_OUT))
         for c in cells
     ]  # fmt: skip
-    drawn = annotate(image, shown, losses=namer.bundle.accepted_losses)
-    shrink = min(1.0, SHOWN_PX / max(drawn.shape[:2]))
-    if shrink < 1:
-        drawn = cv2.resize(drawn, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]  # OpenCV's stubs
+    drawn = shrunk(annotate(image, shown, losses=namer.bundle.accepted_losses), SHOWN_PX)
     return base64.b64encode(cv2.imencode(".jpg", drawn[..., ::-1])[1].tobytes()).decode()
 
 
