@@ -5,8 +5,8 @@
 `soak`'s HTTP camera plays the videos to `live --web` in a process of its own. Twenty browsers ask
 for pictures and never read them, one thread sends noise and odd requests, one asks for each new
 picture as a browser does. Prints one JSON line: ages of the pictures when they leave (since
-capture; the first is given however old it is; each says whether it is live), answers by status, memory after
-20 s and at most after that.
+capture; the first is given however old it is; each says whether it is live), answers by status,
+memory after 20 s and at most after that.
 """
 
 from __future__ import annotations

@@ -155,6 +155,18 @@ def test_a_wide_cell_found_after_a_piece_of_it_is_counted_in_its_place() -> None
     assert ledger.duplicates_refused == 1
 
 
+def test_of_three_that_lie_in_each_other_the_widest_takes_both_in() -> None:
+    ledger = CellLedger()
+    inner, middle, outer = (162, 124, 6), (158, 120, 14), (148, 120, 24)
+    for frame in range(3):
+        look(ledger, window(), [inner], frame)
+    for frame in range(3, 9):
+        entries, _ = look(ledger, window(), [outer, middle, inner], frame)
+    assert {entry.id for entry in entries} == {entries[0].id}
+    assert ledger.in_view(window()) == [entries[0]]
+    assert entries[0].counted
+
+
 def test_a_wide_object_of_one_frame_takes_nothing_in() -> None:
     ledger = CellLedger()
     for frame in range(6):

@@ -132,8 +132,12 @@ class CellLedger:
             else:
                 entries[row] = self._part_of(window.patch, spot) or self._enter(window.patch, spot)
         wide = [e for e in set(entries.values()) if e.radius_um > HALF_CROP_UM and not e.problem]
-        merged = [merge for entry in wide for merge in self._absorb(entry)]
-        now = {merge.gone: merge.into for merge in merged}
+        merged: list[Merged] = []
+        now: dict[Entry, Entry] = {}
+        for entry in sorted(wide, key=lambda entry: -entry.radius_um):
+            if entry not in now:  # the widest first: what it took in takes in nothing itself
+                merged += self._absorb(entry)
+                now = {merge.gone: merge.into for merge in merged}
         return Seen([_last(now, entries[row]) for row in range(len(spots))], merged)
 
     def needs_name(self, entry: Entry) -> bool:
