@@ -167,6 +167,7 @@ def test_what_lies_in_a_wide_cell_that_is_gone_itself_is_not_lost(middle_first: 
     left = ledger.in_view(window())
     assert sorted(entry.radius_um > 12 for entry in left) == [False, True]
     assert all(entry.counted for entry in left)
+    assert ledger.duplicates_refused == 0, "the small one was never taken back"
 
 
 def test_a_wide_object_of_one_frame_takes_nothing_in() -> None:
