@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from heme_edge.ledger import MOVING, SEPARATE, CellLedger, Entry, Places, Rules, Spot, View, Window
 from heme_edge.ledger.looks import Looks
-from heme_edge.ledger.matching import apart, mutual_nearest
+from heme_edge.ledger.matching import apart, mutual_nearest, same
 from heme_edge.results import DetectedCell
 from heme_edge.stage import TRACKING, Join, Placement
 
@@ -255,6 +256,31 @@ def test_greedy_mutual_nearest_is_the_optimal_assignment_for_cells_apart() -> No
         }
         assert set(mutual_nearest(distances, gates)) == optimal
         assert len(optimal) > 50
+
+
+def test_pairs_by_place_are_those_of_all_with_all_and_of_many_too() -> None:
+    rng = np.random.default_rng(2)
+
+    def spots(count: int, side_um: float) -> list[Spot]:
+        return [
+            Spot(x, y, r) for x, y, r in rng.uniform((0, 0, 3), (side_um, side_um, 9), (count, 3))
+        ]
+
+    some, others = spots(200, 250.0), spots(200, 250.0)
+    places: Places[Spot] = Places()
+    for spot in others:
+        places.add(spot)
+    pairs = {
+        (some[row], others[column]) for row, column in mutual_nearest(*apart(some, others, 0.5))
+    }
+    assert set(same(some, places, 0.5)) == pairs
+    assert len(pairs) > 30
+    many: Places[Spot] = Places()
+    for spot in spots(20_000, 6000.0):
+        many.add(spot)
+    started = time.monotonic()
+    assert len(same(list(many), many, 0.0)) == 20_000
+    assert time.monotonic() - started < 10
 
 
 def test_no_pair_beyond_the_gate_and_nothing_to_pair() -> None:

@@ -9,7 +9,7 @@ from itertools import count
 
 from heme_edge.ledger.entry import STEADY, Entry, is_piece
 from heme_edge.ledger.looks import Looks
-from heme_edge.ledger.matching import Spot, apart, mutual_nearest
+from heme_edge.ledger.matching import Spot, apart, mutual_nearest, same
 from heme_edge.ledger.places import BOX_UM, Places
 from heme_edge.ledger.window import HALF_CROP_UM, Window
 from heme_edge.results import DetectedCell
@@ -171,13 +171,13 @@ class CellLedger:
         self._looks.join(join.patch, join.into, join.dx_um, join.dy_um)
         moved = list(self._places.pop(join.patch, ()))
         target = self._places.setdefault(join.into, Places())
-        known = list(target)
         for entry in moved:
             entry.patch = join.into
             entry.x_um, entry.y_um = entry.x_um + join.dx_um, entry.y_um + join.dy_um
+        pairs = same(moved, target, 0.0)
+        for entry in moved:
             target.add(entry)
-        pairs = mutual_nearest(*apart(moved, known, 0.0))
-        return [self._merge(moved[row], known[column]) for row, column in pairs]
+        return [self._merge(one, other) for one, other in pairs]
 
     def _near(self, window: Window, margin_um: float) -> list[Entry]:
         places = self._places.get(window.patch)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heme_edge.ledger.places import Places
 from heme_edge.results import NUCLEATED
 
 Table = NDArray[np.float64]
@@ -47,7 +49,13 @@ def mutual_nearest(distances: Table, gates: Table) -> list[tuple[int, int]]:
         gates: ``[N, M]``, the same unit; what is farther apart is no pair.
     """
     rows, columns = np.nonzero(distances <= gates)
-    order = np.argsort(distances[rows, columns], kind="stable")
+    return _greedy(rows, columns, distances[rows, columns])
+
+
+def _greedy(
+    rows: NDArray[np.intp], columns: NDArray[np.intp], distances: Table
+) -> list[tuple[int, int]]:
+    order = np.argsort(distances, kind="stable")
     pairs: list[tuple[int, int]] = []
     used_rows: set[int] = set()
     used_columns: set[int] = set()
@@ -59,6 +67,32 @@ def mutual_nearest(distances: Table, gates: Table) -> list[tuple[int, int]]:
     return pairs
 
 
+S = TypeVar("S", bound=Spot)
+
+
+def same(some: Sequence[S], places: Places[S], quality: float) -> list[tuple[S, S]]:
+    """The pairs of ``mutual_nearest`` among cells by place, of which there may be many thousands.
+
+    Args:
+        some: cells.
+        places: others; only what lies near is compared.
+        quality: as in ``apart``.
+    """
+    near = [(one, other) for one in some for other in places.around(one.x_um, one.y_um)]
+    if not near:
+        return []
+    a, b = _table([one for one, _ in near]), _table([other for _, other in near])
+    distances = np.hypot(a[:, 0] - b[:, 0], a[:, 1] - b[:, 1])
+    at = np.flatnonzero(distances <= _gates(a, b, quality))
+    numbers: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    rows, columns = (
+        np.array([numbers[k].setdefault(id(near[i][k]), i) for i in at.tolist()], np.intp)
+        for k in (0, 1)
+    )
+    pairs = _greedy(rows, columns, distances[at])
+    return [(near[row][0], near[column][1]) for row, column in pairs]
+
+
 def apart(some: Sequence[Spot], others: Sequence[Spot], quality: float) -> tuple[Table, Table]:
     """Distances and gates ``[N, M]`` in µm.
 
@@ -68,10 +102,15 @@ def apart(some: Sequence[Spot], others: Sequence[Spot], quality: float) -> tuple
     """
     a, b = _table(some), _table(others)
     distances = np.hypot(a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1])
-    radii = np.maximum(a[:, None, 2], b[None, :, 2])
-    cut = (a[:, None, 3] + b[None, :, 3]) > 0
+    return distances, _gates(a[:, None], b[None, :], quality)
+
+
+def _gates(a: Table, b: Table, quality: float) -> Table:
+    """Of rows of ``_table``, ``[..., 4]``."""
+    cut = (a[..., 3] + b[..., 3]) > 0
+    radii = np.maximum(a[..., 2], b[..., 2])
     gates = np.where(cut, CUT_SHARE, GATE_SHARE) * radii + PLACE_UM * (2 - quality)
-    return distances, gates
+    return np.asarray(gates, np.float64)
 
 
 def _table(spots: Sequence[Spot]) -> Table:

@@ -76,10 +76,13 @@ class Places(Generic[C]):
         near = self._around(x_um, y_um)
         return any(apart < min(one.radius_um, radius_um) for one, apart in near)
 
+    def around(self, x_um: float, y_um: float) -> list[C]:
+        """Circles that may reach a place."""
+        return self.within(x_um - BOX_UM, y_um - BOX_UM, x_um + BOX_UM, y_um + BOX_UM)
+
     def _around(self, x_um: float, y_um: float) -> list[tuple[C, float]]:
         """Circles that may reach a place, and how far off their centres lie."""
-        reach = (x_um - BOX_UM, y_um - BOX_UM, x_um + BOX_UM, y_um + BOX_UM)
-        near = self.within(*reach)
+        near = self.around(x_um, y_um)
         return [(one, math.hypot(one.x_um - x_um, one.y_um - y_um)) for one in near]
 
     def _touched(self, left: float, top: float, right: float, bottom: float) -> Iterable[list[C]]:
