@@ -12,11 +12,13 @@ from heme_edge.crops import Image
 from heme_edge.field_score import score_field
 from heme_edge.frames.base import Frame, SlidePlace
 from heme_edge.ledger import Window
+from heme_edge.live import Request, run
 from heme_edge.live.camera import aside
 from heme_edge.live.placing import Placer
 from heme_edge.live.slots import Placed, Slots
 from heme_edge.nameable import Nameable
 from heme_edge.stage import TRACKING, Join, Placement
+from heme_edge.stopping import Stopping
 from tests.edge_runtime.live_kit import field
 
 PLACEMENT = Placement(0.0, 0.0, 0, 1.0, TRACKING, 0.0)
@@ -118,3 +120,13 @@ def test_a_cell_is_cut_by_a_border_or_a_round_field_of_view() -> None:
     assert whole.problem(40, 240, 20) == "edge"  # its crop is cut
     assert whole.problem(70, 240, 75) == "edge"  # its circle is cut
     assert part.problem(320 + 215, 240, 20) == "edge"
+
+
+def test_no_thread_outlives_a_session(capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is within a library when Python ends aborts the process."""
+    for _ in range(3):
+        with Stopping() as stopping:
+            assert run(Request(("sim",), seconds=1.0, headless=True), stopping) == 0
+        names = [thread.name for thread in threading.enumerate()]
+        assert not [name for name in names if name.startswith(("read ", "grab "))], names
+    assert "summary" in capsys.readouterr().out

@@ -43,6 +43,13 @@ class Reader:
         """Begins to read."""
         self._thread.start()
 
+    def join(self, seconds: float) -> None:
+        """Waits for its end, once source and slots are closed; for a driver that hangs, so long.
+
+        A thread that is within a library when Python ends aborts the process.
+        """
+        self._thread.join(seconds)
+
     def _run(self) -> None:
         error: HemeError | None = None
         try:

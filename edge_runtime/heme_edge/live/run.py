@@ -17,7 +17,7 @@ from heme_edge.backends import open_backend
 from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.cli_support import EXIT_SOME_SKIPPED, note, show_error
 from heme_edge.detect import open_detector
-from heme_edge.live.camera import Camera, close_all, open_camera
+from heme_edge.live.camera import CLOSE_WAIT_S, Camera, close_all, open_camera
 from heme_edge.live.goal import StopAtGoal, goal_of
 from heme_edge.live.pause import Pause
 from heme_edge.live.reader import Reader
@@ -101,15 +101,25 @@ def _run(
     namer = Namer(bundle, backend, detector, DriftMeter(bundle.info.optics))
     tally = Tally.of(bundle)
     cameras: list[Camera] = []
+    readers: list[Reader] = []
     try:
         for number in range(len(request.cameras)):
             stopping.check()
             before = recorder.earlier_scale(number) if recorder else None
             cameras.append(open_camera(number, request, bundle, namer, tally, before))
         with stopping.calling(slots.close, request.seconds):
+            show.begin(cameras)
+            for c in cameras:
+                parts = (c.number, c.source, c.frames, c.scale, c.optics, slots, c.earlier)
+                readers.append(Reader(*parts))
+                readers[-1].start()
             _analyse(cameras, slots, show, namer, page.pause if page else Pause())
     finally:
+        stopped = slots.closed
+        slots.close()
         close_all([camera.source for camera in cameras])
+        for reader in readers:
+            reader.join(CLOSE_WAIT_S)
         show.close()
         namer.backend.close()
     errors = [slots.errors[number] for number in sorted(slots.errors)]
@@ -121,7 +131,7 @@ def _run(
     _finish(request, namer, tally, summary_of(namer, tally, cameras, thermometer.highest))
     for error in errors:
         show_error(error)
-    if page is not None and not slots.closed:
+    if page is not None and not stopped:
         page.wait()
     return EXIT_SOME_SKIPPED if errors else 0
 
@@ -129,9 +139,6 @@ def _run(
 def _analyse(
     cameras: Sequence[Camera], slots: Slots, show: Show, namer: Namer, pause: Pause
 ) -> None:
-    show.begin(cameras)
-    for c in cameras:
-        Reader(c.number, c.source, c.frames, c.scale, c.optics, slots, c.earlier).start()
     drift_said = False
     while (taken := slots.take()) is not None:
         camera = cameras[taken[0]]
