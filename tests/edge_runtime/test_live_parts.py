@@ -122,11 +122,19 @@ def test_a_cell_is_cut_by_a_border_or_a_round_field_of_view() -> None:
     assert part.problem(320 + 215, 240, 20) == "edge"
 
 
-def test_no_thread_outlives_a_session(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_thread_outlives_a_session(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that is within a library when Python ends aborts the process."""
-    for _ in range(3):
-        with Stopping() as stopping:
-            assert run(Request(("sim",), seconds=1.0, headless=True), stopping) == 0
-        names = [thread.name for thread in threading.enumerate()]
-        assert not [name for name in names if name.startswith(("read ", "grab "))], names
+    real = Placer.place
+
+    def slow(self: Placer, frame: Frame) -> Placed:
+        time.sleep(0.4)
+        return real(self, frame)
+
+    monkeypatch.setattr(Placer, "place", slow)
+    with Stopping() as stopping:
+        assert run(Request(("sim",), seconds=1.5, headless=True), stopping) == 0
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith(("read ", "grab "))], names
     assert "summary" in capsys.readouterr().out
