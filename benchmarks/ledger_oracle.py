@@ -24,8 +24,10 @@ from benchmarks.ledger_score import Line, Row, View, cell_of, read_lines, score,
 from heme_edge.bundle import load_bundle
 from heme_edge.crops import Image
 from heme_edge.detect import open_detector
+from heme_edge.frames.base import Frame
 from heme_edge.ledger import CellLedger, Entry, Merged, Window
 from heme_edge.ledger import View as NamedView
+from heme_edge.live.part import Part
 from heme_edge.results import DetectedCell
 from heme_edge.sim.camera import axes
 from heme_edge.sim.slide import Smear
@@ -83,16 +85,18 @@ class Book:
             if merge.taken_back:
                 del self.rows[merge.gone.id]
 
-    def see(self, number: int, window: Window, cells: list[DetectedCell]) -> None:
-        """One frame."""
+    def see(self, part: Part, cells: list[DetectedCell], frame: Window) -> None:
+        """Cells of a part of a frame."""
+        window = part.window
         seen = self.ledger.see(window, cells, lambda x, y, r: _problem(window, x, y, r))
         self.take_back(seen.merged)
         for cell, entry in zip(cells, seen.entries, strict=True):
             whole = not _problem(window, cell.x_px, cell.y_px, cell.radius_px)
             if whole and self.ledger.needs_name(entry):
                 one = np.ones(1, np.float32)
-                entry.views.append(NamedView(number, cell.x_px, cell.y_px, one, 0.0))
-        self.count(self.ledger.settle(window))
+                there = part.in_frame(cell)
+                entry.views.append(NamedView(part.frame, there.x_px, there.y_px, one, 0.0))
+        self.count(self.ledger.settle(frame))
 
 
 def _problem(window: Window, x_px: float, y_px: float, radius_px: float) -> str:
@@ -113,7 +117,7 @@ def run_tour(
 ) -> dict[str, Any]:
     """Feeds a ledger the frames of a tour, and scores it."""
     book, tracker, view = Book(), StageTracker(UM_PER_PX), View(*TOUR_VIEW_PX, UM_PER_PX)
-    fields, searched = PerField(), 0
+    fields, searched, searched_share = PerField(), 0, 0.0
     for number in sorted(truth):
         image = stage.render(number)
         placement = _truly(stage, number)
@@ -122,17 +126,22 @@ def run_tour(
             for join in joins:
                 book.take_back(book.ledger.join(join))
         window = Window(placement, *TOUR_VIEW_PX, UM_PER_PX)
-        wanted = not asked.detector or (number % asked.every == 0 and book.ledger.wants(window))
-        if wanted and sharp(truth[number]) and placement.state != LOST:
-            cells = finds(image, truth[number])
-            fields.add(truth[number], cells, view)
-            book.see(number, window, cells)
+        area = book.ledger.wanted(window) if asked.detector else window.area()
+        if number % asked.every or not sharp(truth[number]) or placement.state == LOST:
+            continue
+        if area is not None:
+            part = Part.of(Frame(image, number, 0.0), window, area)
+            cells = finds(part.image, truth[number])
+            fields.add(truth[number], cells if part.is_whole else finds(image, truth[number]), view)
+            book.see(part, [cell for cell in cells if part.tells_of(cell)], window)
             searched += 1
+            searched_share += part.image.size / image.size
     book.count(book.ledger.finish())
     scored = score(truth, list(book.rows.values()), view)
     return scored | {
         "frames": len(truth),
         "searched": searched,
+        "searched_share": round(searched_share / max(1, searched), 3),
         "recall_per_field": round(fields.found / max(1, fields.shown), 4),
         "no_cell_per_field": round(fields.alarms / max(1, fields.cells), 4),
         "duplicates_refused": book.ledger.duplicates_refused,
@@ -187,9 +196,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--noise-um", type=float, default=0.3, help="of the known places")
     parser.add_argument("--detector", action="store_true", help="our own instead of the truth")
-    parser.add_argument(
-        "--every", type=int, default=2, help="with --detector: each so-many-th frame"
-    )
+    parser.add_argument("--every", type=int, default=1, help="each so-many-th frame is searched")
     parser.add_argument("--placed", action="store_true", help="true places, no tracker")
     asked = parser.parse_args()
     first, _, last = asked.tours.partition("-")

@@ -21,20 +21,20 @@ class Nameable:
     """What of a picture can be named: its parts in focus, the whole cells.
 
     Attributes:
-        score: of the frame.
+        score: of the picture; None where all that is asked for is known to lie in focus.
         seen: bool ``[H, W]``, the field of view, of every ``STEP``-th pixel; None for all of it.
         size_px: width and height of the picture.
         margin_px: a centre keeps so far from the border of the picture, or its radius where that
             is larger.
     """
 
-    score: FieldScore
+    score: FieldScore | None
     seen: NDArray[np.bool_] | None
     size_px: tuple[int, int]
     margin_px: float
 
     @classmethod
-    def of(cls, image: Image, score: FieldScore, margin_px: float = 0.0) -> Nameable:
+    def of(cls, image: Image, score: FieldScore | None, margin_px: float = 0.0) -> Nameable:
         """For a picture RGB uint8 ``[H, W, 3]``."""
         seen = field_of_view(np.ascontiguousarray(image[::STEP, ::STEP]))
         size_px = image.shape[1], image.shape[0]
@@ -42,7 +42,7 @@ class Nameable:
 
     def problem(self, x_px: float, y_px: float, radius_px: float) -> str:
         """``edge``, ``unreadable-field``, or empty for a cell that can be named."""
-        if self.score.at(x_px, y_px) != READABLE:
+        if self.score is not None and self.score.at(x_px, y_px) != READABLE:
             return UNREADABLE_FIELD
         width, height = self.size_px
         margin = max(radius_px, self.margin_px) - 0.5

@@ -10,8 +10,10 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from heme_edge.ledger import MOVING, SEPARATE, CellLedger, Entry, Places, Rules, Spot, View, Window
+from heme_edge.ledger.ledger import Merged
 from heme_edge.ledger.looks import Looks
 from heme_edge.ledger.matching import apart, mutual_nearest, same
+from heme_edge.live.recorder import duplicates
 from heme_edge.results import DetectedCell
 from heme_edge.stage import TRACKING, Join, Placement
 
@@ -152,8 +154,19 @@ def test_a_wide_cell_found_after_a_piece_of_it_is_counted_in_its_place() -> None
     assert entries[0] is entries[1]
     assert gone not in ledger.in_view(window())
     assert entries[1].radius_um > 15
+    assert entries[1].stands_for == [gone.id]
     assert [entry.counted for entry in ledger.in_view(window())] == [True, True]
     assert ledger.duplicates_refused == 1
+
+
+def test_a_counted_cell_goes_with_the_uncounted_entry_that_it_is_part_of() -> None:
+    cell, piece, whole = (Entry(0, 0, 5, "", id=number) for number in range(3))
+    cell.counted = True
+    ledger, merged = CellLedger(), []
+    for gone, into in ((cell, piece), (piece, whole)):
+        merged.append(Merged(gone, into, gone.counted))
+        into.take_over(gone, ledger.rules.views)
+    assert duplicates(merged) == [(0, 1), (0, 2)]
 
 
 @pytest.mark.parametrize("middle_first", [True, False])
@@ -211,19 +224,22 @@ def test_what_was_looked_at_in_a_joined_patch_is_known() -> None:
     looks = Looks()
     looks.add(1, (0, 0, 160, 160))
     looks.join(1, 0, 32.0, -16.0)
-    assert looks.least(0, (32, -16, 192, 144)) == 1
-    assert looks.least(0, (0, 0, 160, 160)) == 0
+    assert not len(looks.fewer(0, (32, -16, 192, 144), 1))
+    few = looks.fewer(0, (0, 0, 160, 144), 1)
+    assert set(few[:, 0]) == {8.0, 24.0}
+    assert (few[:, 1].min(), few[:, 1].max()) == (8.0, 136.0)
+    assert looks.fewer(0, (3, 3, 9, 6), 1).tolist() == [[3, 3], [9, 6]]
 
 
 def test_a_known_place_is_not_searched_again() -> None:
     ledger = CellLedger()
     wants = []
     for frame in range(5):
-        wants.append(ledger.wants(window()))
+        wants.append(ledger.wanted(window()) is not None)
         look(ledger, window(), [(150, 120, 6)], frame)
-    assert wants == [True, True, True, False, False]
-    assert ledger.wants(window(40))
-    assert not ledger.wants(window(2))
+    assert wants == [True, True, True, True, False]
+    assert ledger.wanted(window(40)) is not None
+    assert ledger.wanted(window(2)) is None
 
 
 def test_separate_pictures_count_at_once() -> None:

@@ -114,6 +114,18 @@ def test_places_follow_patches_that_are_joined_later(tmp_path: Path) -> None:
     session.close()
 
 
+def test_a_correction_follows_its_cell_through_entries_without_a_row(tmp_path: Path) -> None:
+    session = filled(tmp_path, [cell(0), cell(1)])
+    session.correct(0, "M1")
+    session.add(Batch([frame(1)], [], [(0, 5)]))  # 5 was not counted yet
+    assert session.newest(0)[0] == 5  # after kill -9 no other cell is called so
+    session.add(Batch([frame(2)], [], [(0, 7)]))  # and turned out to be part of 7
+    session.add(Batch([frame(3)], [cell(7)]))
+    assert session.cell(7).code == "M1"
+    session.close()
+    assert verify(tmp_path) == []
+
+
 def test_a_signature_holds_until_it_is_taken_back_or_something_is_counted(tmp_path: Path) -> None:
     session = filled(tmp_path, [cell(0), cell(1)])
     entry = session.sign(" AB ")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,13 @@ def is_bundle(weights: str) -> bool:
     return (Path(weights) / BUNDLE_FILE).is_file()
 
 
-def load_bundled(network: nn.Module, path: Path) -> None:
+def load_bundled(network: nn.Module, path: Path, file: str = "fp32.onnx") -> None:
     """Gives a network the weights of a bundle's only member; the classifier only if it fits.
+
+    Args:
+        network: whose convolutions are registered in the order in which they run.
+        path: folder of the bundle.
+        file: of the network in it.
 
     Raises:
         HemeError: the bundle is refused, has several members, or is of another network.
@@ -40,7 +46,7 @@ def load_bundled(network: nn.Module, path: Path) -> None:
     from onnx import numpy_helper
 
     bundle = load_bundle(path)
-    graph = onnx.load(bundle.path / "fp32.onnx").graph
+    graph = onnx.load(bundle.path / file).graph
     values = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     layers = [n for n in graph.node if n.op_type == "Conv"]
     pairs = list(_convolutions(network))
@@ -56,7 +62,7 @@ def load_bundled(network: nn.Module, path: Path) -> None:
             if tuple(weight.shape) != tuple(convolution.weight.shape):
                 raise other
             convolution.weight.copy_(torch.from_numpy(np.array(weight)))
-            _set_norm(norm, torch.from_numpy(np.array(bias)))
+            _set_bias(convolution, norm, torch.from_numpy(np.array(bias)))
         for name, parameter in network.named_parameters():
             value = values.get(f"members.0.{name}")
             if value is not None and value.shape == tuple(parameter.shape):
@@ -72,7 +78,7 @@ def settle_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """
     import torch
 
-    norms = [norm for _, norm in _convolutions(network)]
+    norms = [norm for _, norm in _convolutions(network) if norm is not None]
     network.eval()
     with torch.inference_mode(), _watched(norms) as sums:
         for pixels in batches:
@@ -109,7 +115,11 @@ def _watched(norms: list[Any]) -> Iterator[dict[Any, list[Any]]]:
             handle.remove()
 
 
-def _set_norm(norm: Any, bias: Tensor) -> None:
+def _set_bias(convolution: Any, norm: Any, bias: Tensor) -> None:
+    """The bias of the convolution, or of a batch norm after it that does nothing else."""
+    if norm is None:
+        convolution.bias.copy_(bias)
+        return
     norm.running_mean.zero_()
     norm.running_var.fill_(1.0 - norm.eps)
     norm.weight.fill_(1.0)
@@ -117,11 +127,17 @@ def _set_norm(norm: Any, bias: Tensor) -> None:
 
 
 def _convolutions(network: nn.Module) -> Iterator[tuple[Any, Any]]:
-    """Each convolution and the batch norm after it, in the order they are registered."""
+    """Each convolution and the batch norm after it, in the order they are registered.
+
+    The norm of a convolution that has a bias instead is None.
+    """
     from torch import nn
 
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if len(convolutions) != len(norms):
-        raise HemeError("Only networks with a batch norm after every convolution go on.")
-    return zip(convolutions, norms, strict=True)
+    kinds = nn.Conv2d, nn.modules.batchnorm._BatchNorm
+    layers = [m for m in network.modules() if isinstance(m, kinds)]
+    for layer, after in pairwise([*layers, None]):
+        if isinstance(layer, nn.Conv2d):
+            norm = after if isinstance(after, kinds[1]) else None
+            if (norm is None) != (layer.bias is not None):
+                raise HemeError("Only networks with a batch norm after every convolution go on.")
+            yield layer, norm

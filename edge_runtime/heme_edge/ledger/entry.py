@@ -55,6 +55,7 @@ class Entry(Spot):
         seen: those in which it was found.
         views: what it was named from.
         counted: whether it has been counted.
+        stands_for: numbers of counted entries that turned out to be part of it.
     """
 
     id: int = 0
@@ -64,6 +65,7 @@ class Entry(Spot):
     seen: int = 0
     views: list[View] = field(default_factory=list)
     counted: bool = False
+    stands_for: list[int] = field(default_factory=list)
 
     @property
     def doubtful(self) -> bool:
@@ -113,5 +115,6 @@ class Entry(Spot):
         self.chances += other.chances
         self.seen += other.seen
         self.problem = self.problem and other.problem
+        self.stands_for += other.stands_for + [other.id] * other.counted
         if not self.counted and not is_piece(other, self):  # the name of a counted cell stays
             self.views = (self.views + other.views)[:most_views]

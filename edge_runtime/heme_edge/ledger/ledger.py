@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+import numpy as np
+
 from heme_edge.ledger.entry import STEADY, Entry, is_piece
 from heme_edge.ledger.looks import Looks
 from heme_edge.ledger.matching import Spot, apart, mutual_nearest, same
+from heme_edge.ledger.parts import part_around
 from heme_edge.ledger.places import BOX_UM, Places
-from heme_edge.ledger.window import HALF_CROP_UM, Window
+from heme_edge.ledger.window import HALF_CROP_UM, Area, Window
 from heme_edge.results import DetectedCell
 from heme_edge.stage import Join
 
@@ -32,12 +35,13 @@ class Rules:
     Attributes:
         sightings: frames in which it must have been found whole.
         views: named views that its name is made of.
-        looks: times that a place is looked at before it is known.
+        looks: times that a place is looked at before it is known, and that a cell must have been
+            found before it is named without being found again.
     """
 
     sightings: int = 2
     views: int = 3
-    looks: int = 3
+    looks: int = 4
 
 
 MOVING = Rules()
@@ -102,16 +106,39 @@ class CellLedger:
         """Entries whose centre a frame shows."""
         return self._near(window, 0.0)
 
-    def wants(self, window: Window) -> bool:
-        """Whether a frame should be searched: for a new area, or an entry that is not settled."""
-        least = self._looks.least(window.patch, window.area(HALF_CROP_UM))
-        if least is None or least < self.rules.looks:
-            return True
-        return any(
-            entry.id in self._open and not entry.doubtful and entry.looks < MOST_LOOKS
-            for entry in self._near(window, HALF_CROP_UM)
-            if window.shows_whole(entry)
-        )
+    def wanted(self, window: Window) -> Area | None:
+        """What of a frame should be searched: a new area, and entries that are not known yet.
+
+        Returns:
+            the rectangle around it, and what is needed of the picture around that; along one
+            border alone where it lies along two, as when the stage moves aslant; the whole frame
+            where it is all over, or a cell wider than a crop is not known; None: nothing.
+        """
+        new = self._looks.fewer(window.patch, window.area(HALF_CROP_UM), self.rules.looks)
+        unknown = [
+            entry
+            for entry in self._unsettled(window)
+            if entry.seen < self.rules.looks and entry.looks < MOST_LOOKS
+        ]
+        places = np.vstack([new, *((entry.x_um, entry.y_um) for entry in unknown)])
+        if not len(places):
+            return None
+        if self.rules == SEPARATE or any(e.radius_um > HALF_CROP_UM for e in unknown):
+            return window.area()
+        return part_around(places, window.area())
+
+    def nameless(self, window: Window) -> list[Entry]:
+        """Entries that a frame shows whole, whose place is known, and that lack a named view."""
+        return [
+            entry
+            for entry in self._unsettled(window)
+            if entry.seen >= self.rules.looks and not entry.problem and self.needs_name(entry)
+        ]
+
+    def _unsettled(self, window: Window) -> Iterator[Entry]:
+        for entry in self._near(window, HALF_CROP_UM):
+            if entry.id in self._open and not entry.doubtful and window.shows_whole(entry):
+                yield entry
 
     def see(self, window: Window, cells: Sequence[DetectedCell], problem: Problem) -> Seen:
         """Enters what was found in one frame.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from math import ceil, floor
 
+import numpy as np
+from numpy.typing import NDArray
+
 from heme_edge.ledger.window import Area
 
 TILE_UM = 16.0
@@ -15,10 +18,18 @@ class Looks:
     def __init__(self) -> None:
         self._tiles: dict[int, dict[tuple[int, int], int]] = {}
 
-    def least(self, patch: int, area: Area) -> int | None:
-        """How often the least looked-at tile of an area was looked at; None without a tile."""
+    def fewer(self, patch: int, area: Area, looks: int) -> NDArray[np.float64]:
+        """What of an area was looked at fewer times.
+
+        Returns:
+            middles of its tiles, ``[N, 2]``, µm; the corners of an area that holds none.
+        """
+        there = _tiles(area)
+        if not there:
+            return np.array(area).reshape(2, 2)
         tiles = self._tiles.get(patch, {})
-        return min((tiles.get(tile, 0) for tile in _tiles(area)), default=None)
+        few = [tile for tile in there if tiles.get(tile, 0) < looks]
+        return (np.array(few, np.float64).reshape(-1, 2) + 0.5) * TILE_UM
 
     def add(self, patch: int, area: Area) -> None:
         """Takes note of a look at an area."""

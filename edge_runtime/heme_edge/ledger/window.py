@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 from heme_edge.crops import CROP_UM
 from heme_edge.ledger.places import Circle
@@ -39,6 +40,20 @@ class Window:
         right = left + (self.width_px - 1) * self.um_per_px
         bottom = top + (self.height_px - 1) * self.um_per_px
         return left + margin_um, top + margin_um, right - margin_um, bottom - margin_um
+
+    def part(self, area: Area) -> tuple[Window, tuple[slice, slice]]:
+        """The part of the frame that shows an area, and its rows and columns."""
+        left, top = self.placement.x_um, self.placement.y_um
+        x0, y0 = (int(max(0.0, v)) for v in self._px(area[0] - left, area[1] - top))
+        x1, y1 = (ceil(v) + 1 for v in self._px(area[2] - left, area[3] - top))
+        x1, y1 = min(x1, self.width_px), min(y1, self.height_px)
+        corner = self.place_um(x0, y0)
+        placement = replace(self.placement, x_um=corner[0], y_um=corner[1])
+        part = Window(placement, x1 - x0, y1 - y0, self.um_per_px)
+        return part, (slice(y0, y1), slice(x0, x1))
+
+    def _px(self, *um: float) -> tuple[float, ...]:
+        return tuple(one / self.um_per_px for one in um)
 
     def place_um(self, x_px: float, y_px: float) -> tuple[float, float]:
         """Slide position of a pixel."""

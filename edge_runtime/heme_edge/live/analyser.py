@@ -13,7 +13,8 @@ from heme_edge.crops import Image, cut_crops
 from heme_edge.draw import COUNTED, LEFT_OUT, NEW, UNSURE, ShownCell
 from heme_edge.field_score import score_field
 from heme_edge.ledger import SEPARATE, CellLedger, Entry, Merged, View, Window
-from heme_edge.ledger.window import HALF_CROP_UM
+from heme_edge.ledger.window import HALF_CROP_UM, Area
+from heme_edge.live.part import Part
 from heme_edge.live.slots import Placed
 from heme_edge.nameable import Nameable
 from heme_edge.naming import THICK, Namer, best_two
@@ -22,8 +23,9 @@ from heme_edge.stage import LOST
 from heme_edge.tally import UNCERTAIN, Tally
 
 NOTHING_NEW = "nothing-new"
-BATCH = 12
-"""Crops that are named of one frame of a live source; the rest has its turn in the next."""
+BATCH = 8
+"""Crops that are named of one frame of a live source, half of them where all of it is searched;
+the rest has its turn in the next."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Analyser:
     named: int = 0
     left_over: Counter[str] = field(default_factory=Counter)
     _counted: dict[int, CountedCell] = field(default_factory=dict)
+    _so_far: dict[int, CountedCell] = field(default_factory=dict)
     _field: str = ""
     _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "search"))
 
@@ -99,13 +102,12 @@ class Analyser:
         """Looks at one frame."""
         merged = [merge for join in placed.joins for merge in self.ledger.join(join)]
         not_used = placed.not_used
-        if not not_used and not self.ledger.wants(placed.window):
-            not_used = NOTHING_NEW
         if not not_used:
-            more, not_used = self._search(placed)
+            more, not_used = self._use(placed)
             merged += more
         for merge in merged:
             self._take_back(merge)
+            self._so_far.pop(merge.gone.id, None)
         counted = self._count(self.ledger.settle(placed.window))
         if not_used:
             self.not_used[not_used] += 1
@@ -131,47 +133,83 @@ class Analyser:
         self.ledger.duplicates_refused = duplicates
         self._keep(counted)
 
-    def _search(self, placed: Placed) -> tuple[list[Merged], str]:
-        """Enters what is found; returns merged entries, and why the frame was of no use."""
-        image, window = placed.frame.image, placed.window
-        looking = self._beside.submit(self.namer.detector.look, image, window.um_per_px)
-        score = score_field(
-            image, window.um_per_px, thick=lambda: looking.result().thicker_than(THICK)
-        )
-        cells = looking.result().cells
-        self._field = score.verdict
-        if not score.readable and self.ledger.rules != SEPARATE:
-            return [], score.verdict
-        margin_um = 0.0 if self.ledger.rules == SEPARATE else HALF_CROP_UM
-        can = Nameable.of(image, score, margin_um / window.um_per_px)
-        seen = self.ledger.see(window, cells, can.problem)
-        self._name(placed, self._to_name(cells, seen.entries, can))
-        return seen.merged, ""
+    def _use(self, placed: Placed) -> tuple[list[Merged], str]:
+        """Searches and names; returns merged entries, and why the frame was of no use."""
+        merged: list[Merged] = []
+        pairs: dict[int, tuple[DetectedCell, Entry]] = {}
+        area, batch = self.ledger.wanted(placed.window), self.batch
+        if area is not None:
+            merged, pairs, not_used = self._search(placed, area)
+            if not_used:
+                return [], not_used
+            if batch and area == placed.window.area():
+                batch //= 2
+        if batch is None or len(pairs) < batch:
+            pairs = self._known(placed) | pairs
+        if area is None and not pairs:
+            return [], NOTHING_NEW
+        order = sorted(pairs.values(), key=lambda pair: len(pair[1].views))
+        self._name(placed, order[:batch])
+        return merged, ""
 
-    def _to_name(
-        self, cells: Sequence[DetectedCell], entries: Sequence[Entry], can: Nameable
-    ) -> list[tuple[DetectedCell, Entry]]:
-        """Cells that another view is of use for, those with fewest views first."""
-        chosen: dict[int, tuple[DetectedCell, Entry]] = {}
-        for cell, entry in zip(cells, entries, strict=True):
+    def _search(
+        self, placed: Placed, area: Area
+    ) -> tuple[list[Merged], dict[int, tuple[DetectedCell, Entry]], str]:
+        """Enters what an area shows.
+
+        Returns:
+            merged entries; cells (px of the frame) that another view is of use for, and their
+            entries, by its number; why the frame was of no use, or empty.
+        """
+        part = Part.of(placed.frame, placed.window, area)
+        window, separate = part.window, self.ledger.rules == SEPARATE
+        looking = self._beside.submit(self.namer.detector.look, part.image, window.um_per_px)
+        score = score_field(
+            part.image,
+            window.um_per_px,
+            glass=part.glass,
+            thick=lambda: looking.result().thicker_than(THICK),
+        )
+        cells = [cell for cell in looking.result().cells if part.tells_of(cell)]
+        self._field = score.verdict
+        if part.is_whole and not score.readable and not separate:
+            return [], {}, score.verdict
+        can = Nameable.of(part.image, score, 0.0 if separate else HALF_CROP_UM / window.um_per_px)
+        seen = self.ledger.see(window, cells, can.problem)
+        pairs: dict[int, tuple[DetectedCell, Entry]] = {}
+        for cell, entry in zip(cells, seen.entries, strict=True):
             nameable = not can.problem(cell.x_px, cell.y_px, cell.radius_px)
             if nameable and self.ledger.needs_name(entry):
-                chosen.setdefault(entry.id, (cell, entry))
-        order = sorted(chosen.values(), key=lambda pair: len(pair[1].views))
-        return order[: self.batch]
+                pairs.setdefault(entry.id, (part.in_frame(cell), entry))
+        return seen.merged, pairs, ""
+
+    def _known(self, placed: Placed) -> dict[int, tuple[DetectedCell, Entry]]:
+        """Cells that need not be found again to be named, where the ledger has them."""
+        window, known = placed.window, self.ledger.nameless(placed.window)
+        if not known:
+            return {}
+        can = Nameable.of(placed.frame.image, None, HALF_CROP_UM / window.um_per_px)
+        there = {entry.id: (window.pixel(entry), entry) for entry in known}
+        return {
+            number: (DetectedCell(*circle, 1.0, entry.kind), entry)
+            for number, (circle, entry) in there.items()
+            if not can.problem(*circle)
+        }
 
     def _name(self, placed: Placed, chosen: Sequence[tuple[DetectedCell, Entry]]) -> None:
         cells = [cell for cell, _ in chosen]
-        said = self.namer.infer_cells(placed.frame.image, cells, placed.window.um_per_px)
+        image, um_per_px = placed.frame.image, placed.window.um_per_px
+        said = self.namer.infer_cells(image, cells, um_per_px)
         self.named += len(cells)
         crops: Sequence[Image | None] = [None] * len(cells)
         if self.keep_crops:
-            crops = list(cut_crops(placed.frame.image, cells, placed.window.um_per_px))
+            crops = list(cut_crops(image, cells, um_per_px))
         for (cell, entry), probabilities, disagreement, crop in zip(
             chosen, *said, crops, strict=True
         ):
             place = (placed.frame.index, cell.x_px, cell.y_px)
             entry.views.append(View(*place, probabilities, float(disagreement), crop))
+            self._so_far[entry.id] = self._named(entry)
 
     def _named(self, entry: Entry) -> CountedCell:
         """The name that an entry has so far; it must have a view."""
@@ -187,6 +225,7 @@ class Analyser:
     def _keep(self, counted: Sequence[CountedCell]) -> None:
         for cell in counted:
             self._counted[cell.entry.id] = cell
+            self._so_far.pop(cell.entry.id, None)
             self.tally.add_one(cell.name.code, cell.reason)
 
     def _take_back(self, merge: Merged) -> None:
@@ -207,6 +246,6 @@ class Analyser:
         state = NEW
         if cell is not None:
             state = {"": COUNTED, UNCERTAIN: UNSURE}.get(cell.reason, LEFT_OUT)
-        elif entry.views:
-            cell = self._named(entry)
+        else:
+            cell = self._so_far.get(entry.id)
         return ShownCell(x_px, y_px, radius_px, cell.name if cell else None, state)

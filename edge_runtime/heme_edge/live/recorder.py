@@ -14,6 +14,7 @@ from heme_edge.cli_support import note
 from heme_edge.crops import Image
 from heme_edge.frames import is_simulated
 from heme_edge.frames.stream import without_password
+from heme_edge.ledger import Merged
 from heme_edge.live.analyser import Analysed, CountedCell
 from heme_edge.live.camera import Camera
 from heme_edge.live.earlier import take_up
@@ -92,8 +93,7 @@ class Recorder:
         """Hands over what became of a frame."""
         number, placed = camera.number, analysed.placed
         joins = [(number, j.patch, j.into, j.dx_um, j.dy_um) for j in placed.joins]
-        gone = [(m.gone.id, m.into.id) for m in analysed.merged if m.taken_back]
-        frame = self._frame_row(camera, analysed)
+        frame, gone = self._frame_row(camera, analysed), duplicates(analysed.merged)
         batch = Batch([frame], (), gone, joins, self._map(camera, placed.keyframes))
         self._put(camera, analysed.counted, batch)
 
@@ -157,6 +157,18 @@ class Recorder:
         return {
             number: [KeyframeRow(number, k.patch, k.x, k.y, k.sharp, k.levels) for k in keyframes]
         }
+
+
+def duplicates(merged: Sequence[Merged]) -> list[tuple[int, int]]:
+    """Numbers of cells with a row that are one with another entry, and of that.
+
+    A cell that is part of an entry without a row goes with it wherever it goes.
+    """
+    return [
+        (number, merge.into.id)
+        for merge in merged
+        for number in ([merge.gone.id] if merge.taken_back else merge.gone.stands_for)
+    ]
 
 
 def open_recorder(request: Request, bundle: Bundle) -> Recorder | None:

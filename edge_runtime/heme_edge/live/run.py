@@ -13,10 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from heme_edge.backends import open_backend
+from heme_edge.backends.base import Backend
 from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.cli_support import EXIT_SOME_SKIPPED, note, show_error
+from heme_edge.crops import CROP_PX
 from heme_edge.detect import open_detector
+from heme_edge.live.analyser import BATCH
 from heme_edge.live.camera import CLOSE_WAIT_S, Camera, close_all, open_camera
 from heme_edge.live.goal import StopAtGoal, goal_of
 from heme_edge.live.pause import Pause
@@ -97,6 +102,7 @@ def _run(
     thermometer = Thermometer(note)
     show = Shows(request, bundle.accepted_losses, thermometer, slots.close, further)
     backend = open_backend(bundle, request.backend, request.precision, say=note)
+    _warm_up(backend, stopping)
     detector = open_detector(request.detector, bundle)
     namer = Namer(bundle, backend, detector, DriftMeter(bundle.info.optics))
     tally = Tally.of(bundle)
@@ -134,6 +140,16 @@ def _run(
     if page is not None and not stopped:
         page.wait()
     return EXIT_SOME_SKIPPED if errors else 0
+
+
+def _warm_up(backend: Backend, stopping: Stopping) -> None:
+    """Shows the backend every number of crops that a frame may have.
+
+    OpenVINO compiles for a size when it first meets it: for 0.7 s no frame would be looked at.
+    """
+    for count in range(1, BATCH + 1):
+        stopping.check()
+        backend.infer(np.zeros((count, CROP_PX, CROP_PX, 3), np.uint8))
 
 
 def _analyse(

@@ -68,17 +68,20 @@ def octave_px(octave: int) -> float:
     return FIRST_PX * 2.0**octave
 
 
-def red_cells(image: Image) -> list[RedCell]:
-    """Round things without a nucleus in one field, of any size; most are red cells.
+def red_cells(image: Image, about_px: float | None = None) -> list[RedCell]:
+    """Round things without a nucleus in one field; most are red cells.
 
     One whose size lies between two octaves is found in both.
 
     Args:
         image: RGB uint8 ``[H, W, 3]`` of any scale.
+        about_px: their diameter, px of the image, where it is about known: then they are looked
+            for at the one working scale that suits it; None: they may be of any size.
     """
     field = field_of_view(image)
     level = _nuclear_level(image, field)
-    views = (_view(image, field, octave) for octave in range(OCTAVES))
+    middles = [octave_px(one) for one in range(OCTAVES)] if about_px is None else [about_px]
+    views = (_view(image, field, one, middle) for one, middle in enumerate(middles))
     return [cell for view in views if view is not None for cell in _cells(view, level)]
 
 
@@ -90,9 +93,9 @@ def _nuclear_level(image: Image, field: Mask) -> float:
     return nuclear_level(stain(small, where), where) if where.any() else 1.0
 
 
-def _view(image: Image, field: Mask, octave: int) -> _View | None:
-    """The middle of the field as this octave sees it; None where that is too small."""
-    zoom = MIDDLE_PX / octave_px(octave)
+def _view(image: Image, field: Mask, octave: int, middle_px: float) -> _View | None:
+    """The middle of the field, sizes about ``middle_px`` in view; None where that is too small."""
+    zoom = MIDDLE_PX / middle_px
     height, width = field.shape
     part = min(1.0, float(np.sqrt(MOST_PIXELS / (height * width * zoom**2))))
     high, wide = int(height * part), int(width * part)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from heme_edge.crops import Image
 from heme_edge.errors import OpticsError
 from heme_edge.optics.micrometer import measured_spacing
-from heme_edge.optics.red_cells import RedCell, octave_px, red_cells
+from heme_edge.optics.red_cells import RedCell, red_cells
 from heme_edge.optics.unusable import OUT_OF_FOCUS, why_no_cells
 
 LEAST_UM_PER_PX, MOST_UM_PER_PX = 0.05, 1.0
@@ -61,8 +61,9 @@ def scale_from_red_cells(images: Sequence[Image], red_cell_um: float = 7.5) -> S
     """
     if not images:
         raise OpticsError("There is no picture to measure red cells in.", OTHER_WAYS)
-    cells = [cell for image in images for cell in red_cells(image)]
-    sizes, sharpness = _of_red_cells(cells)
+    middle_px = _commonest_px([cell for image in images for cell in red_cells(image)])
+    cells = [cell for image in images for cell in red_cells(image, middle_px)] if middle_px else []
+    sizes, sharpness = _of_one_size(cells, middle_px)
     blurred = sharpness < LEAST_SHARPNESS
     if sizes.size < LEAST_CELLS:
         raise OpticsError(why_no_cells(images, sizes.size, LEAST_CELLS, blurred), OTHER_WAYS)
@@ -109,20 +110,26 @@ def scale_from_objective(magnification: float, pixel_um: float, adapter: float =
     return _scale(pixel_um / (magnification * adapter), OBJECTIVE_VARIES, "objective", 0)
 
 
-def _of_red_cells(cells: list[RedCell]) -> tuple[NDArray[np.float64], float]:
-    """Diameters (px) around the size that covers most of the field, and their sharpness.
+def _commonest_px(cells: list[RedCell]) -> float:
+    """The diameter (px) that covers most of the field; 0 without a cell.
 
-    They are all of the one octave whose middle is nearest to that size.
+    Near a border of its octave that is a few per cent off: some of the sizes are not seen there.
     """
     if not cells:
-        return np.zeros(0), 0.0
+        return 0.0
     size = np.log([cell.diameter_px for cell in cells])
     octave = np.array([cell.octave for cell in cells])
-    peaks = [(*_peak(size[octave == one], _shares(cells, one)), one) for one in np.unique(octave)]
-    _, middle, _ = max(peaks)
-    nearest = min((one for *_, one in peaks), key=lambda one: abs(middle - np.log(octave_px(one))))
+    peaks = [_peak(size[octave == one], _shares(cells, one)) for one in np.unique(octave)]
+    return float(np.exp(max(peaks)[1]))
+
+
+def _of_one_size(cells: list[RedCell], about_px: float) -> tuple[NDArray[np.float64], float]:
+    """Diameters (px) around a size, and the sharpness of those cells."""
+    if not cells:
+        return np.zeros(0), 0.0
+    size, middle = np.log([cell.diameter_px for cell in cells]), float(np.log(about_px))
     for _ in range(4):
-        own = (octave == nearest) & (np.abs(size - middle) < NEAR)
+        own = np.abs(size - middle) < NEAR
         middle = float(np.median(size[own])) if own.any() else middle
     sharp = np.array([cell.sharpness for cell in cells])[own]
     return np.exp(size[own]), float(np.median(sharp)) if sharp.size else 0.0

@@ -184,8 +184,13 @@ def tally(db: sqlite3.Connection, state: State, said: Settings) -> Tally:
 
 
 def newest(db: sqlite3.Connection, state: State, source_id: int) -> tuple[int, int]:
-    """The highest number of a cell of all sources, and of a patch of one; -1: there is none."""
+    """The highest number of a cell of all sources, and of a patch of one; -1: there is none.
+
+    A duplicate may be one with a cell that was not counted before a run was killed: it has no row,
+    but its number is taken.
+    """
     (cell,) = db.execute("SELECT coalesce(max(id), -1) FROM cells").fetchone()
+    cell = max([cell, *state.gone.values()])
     query = """SELECT coalesce(max(patch), -1) FROM (SELECT source_id, patch FROM cells
         UNION ALL SELECT source_id, patch FROM frames
         UNION ALL SELECT source_id, patch FROM keyframes) WHERE source_id = ?"""

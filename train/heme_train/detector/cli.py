@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from heme_train.detector.samples import Source
 
 COMPOSED, LABELLED, CROPS = 0.62, 0.13, 0.12
-"""Shares of the samples: composed marrow, each labelled camera, whole crops."""
+"""Shares of the samples: composed marrow, each labelled camera if not said, whole crops."""
 PLASMA_CELL = "L4"
 SIDE_PX = 512
 """Of a composed field."""
@@ -37,10 +37,18 @@ SIDE_PX = 512
 @click.option("--crops", "count", type=click.IntRange(1), default=6000, show_default=True,
               help="Crops that cells are cut from.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Bundle whose detector to go on from.")  # fmt: skip
+@click.option("--rate", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True,
+              help="Highest rate of AdamW.")  # fmt: skip
+@click.option("--labelled", type=click.FloatRange(0, 1), default=LABELLED, show_default=True,
+              help="Share of the samples from each labelled camera; composed marrow has 0.62 and "
+                   "whole crops 0.12 to begin with, then all are brought to 1.")  # fmt: skip
 def detector(
     data: Path, fields: Path, annotations: Path, split: Path,
     cameras: tuple[tuple[str, float], ...], ground: tuple[tuple[str, float], ...], label: str,
     run: Path, steps: int, batch: int, workers: int, count: int, seed: int,
+    weights: Path | None, rate: float, labelled: float,
 ) -> None:  # fmt: skip
     """Train the detector. The same command goes on after an interruption."""
     from heme_train.detector.fields import labelled_draw, read_labelled
@@ -56,12 +64,16 @@ def detector(
     grounds = [one for pattern, um in ground for one in read(pattern, um)]
     sources = list(_crop_sources(data, grounds, count, seed))
     for pattern, um in cameras:
-        sources.append(Source(labelled_draw(read(pattern, um)), LABELLED))
-    recipe = DetectorRecipe(steps=steps, batch=batch, seed=seed, workers=workers)
+        sources.append(Source(labelled_draw(read(pattern, um)), labelled))
+    recipe = DetectorRecipe(
+        steps=steps, batch=batch, rate=rate, seed=seed, workers=workers,
+        weights=str(weights or ""),
+    )  # fmt: skip
     run.mkdir(parents=True, exist_ok=True)
     about = {
         "recipe": asdict(recipe),
         "crops": f"{count} of fold roles",
+        "share_of_each_camera": labelled,
         "fields": [f"{p} at {um} µm/px, role {FIT}" for p, um in (*cameras, *ground)],
         "made": f"{date.today():%Y-%m-%d}",
     }

@@ -33,9 +33,11 @@ class CentreNet(nn.Module):
             _conv(eighth, sixteenth, 2), _Block(sixteenth, 2), _Block(sixteenth, 4)
         )
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.from_sixteenth = nn.Conv2d(sixteenth, eighth, 1)
-        self.from_eighth = nn.Conv2d(eighth, quarter, 1)
-        self.join_eighth, self.join_quarter = _conv(eighth, eighth), _conv(quarter, quarter)
+        self.from_sixteenth, self.join_eighth = (
+            nn.Conv2d(sixteenth, eighth, 1),
+            _conv(eighth, eighth),
+        )
+        self.from_eighth, self.join_quarter = nn.Conv2d(eighth, quarter, 1), _conv(quarter, quarter)
         self.head = nn.Sequential(_conv(quarter, quarter), nn.Conv2d(quarter, OUTPUTS, 1))
         last = self.head[-1]
         assert isinstance(last, nn.Conv2d)
