@@ -20,11 +20,14 @@ CROPS = 1500
 @click.option("--bundle", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="The bundle it is put into [default: the default bundle].")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
+@click.option("--former-share", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help="Of the weights of the bundle's detector, that RUN went on from, in the mean "
+                   "of both.")  # fmt: skip
 @data_option
 @field_options
 def detector(
-    run: Path, bundle: Path | None, out: Path, data: Path, fields: Path, annotations: Path,
-    split: Path, cameras: tuple[tuple[str, float], ...], label: str,
+    run: Path, bundle: Path | None, out: Path, former_share: float, data: Path, fields: Path,
+    annotations: Path, split: Path, cameras: tuple[tuple[str, float], ...], label: str,
 ) -> None:  # fmt: skip
     """Put the detector of RUN (of `heme-train detector`) into a bundle; the rest of it stays.
 
@@ -62,6 +65,6 @@ def detector(
         load_bundle(bundle), load_detector(run), out,
         composed(FOLDS, CALIBRATION, CALIBRATION_SEED),
         groups,
-        provenance_of(run), click.echo,
+        provenance_of(run), click.echo, former_share,
     )  # fmt: skip
     click.echo(f"bundle: {made.path}")

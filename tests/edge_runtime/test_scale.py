@@ -224,3 +224,8 @@ def test_real_fields_agree_with_the_hand(
     images = [np.asarray(cv2.imdecode(one, cv2.IMREAD_COLOR)[..., ::-1], np.uint8) for one in raw]
     scale = scale_from_red_cells(images, red_cell_um)
     assert scale.um_per_px == pytest.approx(hand, rel=allowed)
+    for zoom in (0.7, 1.4):  # 0.7 brings the red cells of the phone to 8 px, between two octaves
+        how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
+        copies = [cv2.resize(one, None, fx=zoom, fy=zoom, interpolation=how) for one in images]
+        again = scale_from_red_cells([np.asarray(one, np.uint8) for one in copies], red_cell_um)
+        assert again.um_per_px * zoom == pytest.approx(scale.um_per_px, rel=0.03)

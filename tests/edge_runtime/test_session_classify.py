@@ -63,6 +63,18 @@ def test_fields_in_a_session_as_in_the_tables(tmp_path: Path, heme_edge: Run) ->
     assert said["largest_difference"] < 0.9
 
 
+def test_a_slide_in_a_session_as_in_the_tables(tmp_path: Path, slide: Path, heme_edge: Run) -> None:
+    out, folder = tmp_path / "out", tmp_path / "session"
+    done = heme_edge("classify", slide, "--out", out, "--session", folder, *MODEL)
+    assert done.returncode == 0, done.stderr
+    check(folder, out, len(table(out / "photos.csv")))
+    session = Session.open(folder)
+    places = [(f"{c.slide_x_um:.1f}", f"{c.slide_y_um:.1f}") for c in session.cells(order="id")]
+    session.close()
+    rows = table(out / "cells.csv")
+    assert places == [(row["slide_x_um"], row["slide_y_um"]) for row in rows]
+
+
 def test_single_cells_in_a_session(tmp_path: Path, heme_edge: Run) -> None:
     for number in range(3):
         save(tmp_path / "in" / f"{number}.png", draw_field(96, 96))

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 
+from heme_edge.bundle import load_bundle
 from heme_edge.detect.learned import peaks
 from heme_edge.errors import HemeError
 from heme_edge.sim.recipes import NORMAL_MARROW
@@ -24,7 +26,13 @@ from heme_train.detector.fields import (
     mosaic_draw,
     read_labelled,
 )
-from heme_train.detector.fit import DetectorRecipe, fit_detector, load_detector, provenance_of
+from heme_train.detector.fit import (
+    DETECTOR_FILE,
+    DetectorRecipe,
+    fit_detector,
+    load_detector,
+    provenance_of,
+)
 from heme_train.detector.loss import detection_loss
 from heme_train.detector.net import OUTPUTS, CentreNet
 from heme_train.detector.samples import SIDE_PX, Source, sample_of, target_of
@@ -159,6 +167,18 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
     with pytest.raises(HemeError, match="other settings"):
         fit_detector([source()], replace(recipe, batch=3), tmp_path, said.append)
+
+
+def test_training_goes_on_from_the_detector_of_a_bundle(tmp_path: Path) -> None:
+    bundle = load_bundle().path
+    recipe = DetectorRecipe(steps=1, batch=2, rate=1e-9, decay=0.0, workers=0, weights=str(bundle))
+    network = fit_detector([source()], recipe, tmp_path, print)
+    session = InferenceSession(bundle / DETECTOR_FILE, providers=["CPUExecutionProvider"])
+    field = np.ascontiguousarray(draw_field(256, 192))[None]
+    (maps,) = session.run(None, {"field": field})
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(field).permute(0, 3, 1, 2).float())
+    assert np.abs(torch.sigmoid(outputs[:, :2]).numpy() - maps[:, :2]).max() < 0.02
 
 
 def test_the_network_fits_what_it_is_shown() -> None:

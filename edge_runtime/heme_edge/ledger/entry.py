@@ -69,8 +69,8 @@ class Entry(Spot):
 
     @property
     def doubtful(self) -> bool:
-        """Whether it was missed more often than found."""
-        return 2 * self.seen < self.chances
+        """Whether it was found in less than two thirds of the frames in which it could be."""
+        return 3 * self.seen < 2 * self.chances
 
     @property
     def probabilities(self) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from heme_edge.crops import Image, cut_crops
 from heme_edge.draw import COUNTED, LEFT_OUT, NEW, UNSURE, ShownCell
-from heme_edge.field_score import score_field
+from heme_edge.field_score import EMPTY, score_field
 from heme_edge.ledger import SEPARATE, CellLedger, Entry, Merged, View, Window
 from heme_edge.ledger.window import HALF_CROP_UM, Area
 from heme_edge.live.part import Part
@@ -171,7 +171,8 @@ class Analyser:
             thick=lambda: looking.result().thicker_than(THICK),
         )
         cells = [cell for cell in looking.result().cells if part.tells_of(cell)]
-        self._field = score.verdict
+        if part.is_whole or score.verdict != EMPTY:  # a part without cells says nothing of the rest
+            self._field = score.verdict
         if part.is_whole and not score.readable and not separate:
             return [], {}, score.verdict
         can = Nameable.of(part.image, score, 0.0 if separate else HALF_CROP_UM / window.um_per_px)
