@@ -41,8 +41,8 @@ LARGEST_DIFFERENCE = 1e-3
 INT8_LOSS = 0.005
 """Most that INT8 may lose of recall or precision on the fields that judge."""
 SAME_F1 = 0.001
-"""Least scores whose mean F1 differ by less are as good; the lowest is taken: what is found too much
-may still be called an artifact, and what is missed is lost."""
+"""Least scores whose mean F1 differ by less are as good; the lowest is taken: what is found too
+much may still be called an artifact, and what is missed is lost."""
 SCORES = tuple(np.round(np.arange(0.15, 0.56, 0.05), 2))
 FLOAT_LAYERS = (0, 1, 2, 3, 5)
 

@@ -49,6 +49,20 @@ def test_of_two_strips_the_longer_has_its_turn_first() -> None:
     assert part_around(np.vstack([strip(300), row(230)[:5]]), FRAME)[0] == 258
 
 
+def test_what_was_passed_over_has_its_turn() -> None:
+    """A lone cell at the lower border of a scan to the left, that was cut when it came in."""
+    ledger = CellLedger()
+    frames = [
+        Window(Placement(-16.0 * k, 0.0, 0, 1.0, TRACKING, 0.0), 1280, 960, UM) for k in (0, 1)
+    ]
+    for _ in range(4):
+        ledger.see(frames[0], [], lambda *_: "")
+    cell = DetectedCell(300 / UM, 226 / UM, 4 / UM, 1.0)
+    ledger.see(frames[0], [cell], lambda *_: "edge")
+    areas = [ledger.wanted(frames[1]) for _ in range(2)]
+    assert [area is not None and area[0] for area in areas] == [-16.0, pytest.approx(228, abs=40)]
+
+
 def test_what_is_new_all_over_is_searched_whole() -> None:
     assert part_around(np.vstack([row(y) for y in range(8, 240, 16)]), FRAME) == FRAME
 
@@ -155,4 +169,4 @@ def test_every_number_of_crops_is_shown_before_the_first_frame() -> None:
             return super().infer(crops)
 
     _warm_up(Counting(), Stopping())
-    assert met == set(range(1, BATCH + 1))
+    assert met == set(range(1, 2 * BATCH + 1))

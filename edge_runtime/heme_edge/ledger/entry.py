@@ -100,6 +100,7 @@ class Entry(Spot):
         """
         if not self.problem and (spot.problem or is_piece(spot, self)):
             return self.x_um, self.y_um
+        self.score = max(self.score, spot.score)
         first = bool(self.problem)
         self.problem, self.kind = spot.problem, spot.kind
         share = 1.0 if first else 1 / min(self.seen + 1, STEADY)
@@ -114,6 +115,7 @@ class Entry(Spot):
         self.looks += other.looks
         self.chances += other.chances
         self.seen += other.seen
+        self.score = max(self.score, other.score)
         self.problem = self.problem and other.problem
         self.stands_for += other.stands_for + [other.id] * other.counted
         if not self.counted and not is_piece(other, self):  # the name of a counted cell stays

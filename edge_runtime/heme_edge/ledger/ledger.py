@@ -10,9 +10,9 @@ from itertools import count
 import numpy as np
 
 from heme_edge.ledger.entry import STEADY, Entry, is_piece
-from heme_edge.ledger.looks import Looks
+from heme_edge.ledger.looks import TILE_UM, Looks
 from heme_edge.ledger.matching import Spot, apart, mutual_nearest, same
-from heme_edge.ledger.parts import part_around
+from heme_edge.ledger.parts import inside, part_around
 from heme_edge.ledger.places import BOX_UM, Places
 from heme_edge.ledger.window import HALF_CROP_UM, Area, Window
 from heme_edge.results import DetectedCell
@@ -23,6 +23,9 @@ SAME_SHARE = 0.75
 part of that cell, or two cells taken for one: no new cell."""
 MOST_LOOKS = 12
 """A cell that was looked at so often and is not settled is waited for no longer."""
+
+LOOKED_UM = HALF_CROP_UM + TILE_UM / 2
+"""A tile whose middle lies so far inside was looked at: no cell in it is cut by a border."""
 
 Problem = Callable[[float, float, float], str]
 """Why a cell (centre and radius in px of a frame) cannot be named there; empty when it can."""
@@ -37,15 +40,18 @@ class Rules:
         views: named views that its name is made of.
         looks: times that a place is looked at before it is known, and that a cell must have been
             found before it is named without being found again.
+        score: that it must have had in one of its sightings: what was never found but faintly is
+            an alarm mostly.
     """
 
     sightings: int = 2
     views: int = 3
     looks: int = 4
+    score: float = 0.4
 
 
 MOVING = Rules()
-SEPARATE = Rules(1, 1, 1)
+SEPARATE = Rules(1, 1, 1, 0.0)
 """For pictures that show each place once: photos, and the fields of a whole slide."""
 
 
@@ -93,6 +99,7 @@ class CellLedger:
         self.duplicates_refused = 0
         self._places: dict[int, Places[Entry]] = {}
         self._looks = Looks()
+        self._passed_over: tuple[int, Area] | None = None
         self._open: dict[int, Entry] = {}
         self.ids: Iterator[int] = count()
 
@@ -111,10 +118,11 @@ class CellLedger:
 
         Returns:
             the rectangle around it, and what is needed of the picture around that; along one
-            border alone where it lies along two, as when the stage moves aslant; the whole frame
-            where it is all over, or a cell wider than a crop is not known; None: nothing.
+            border alone where it lies along two, as when the stage moves aslant, and what was
+            passed over so has its turn in the next call; the whole frame where it is all over, or
+            a cell wider than a crop is not known; None: nothing.
         """
-        new = self._looks.fewer(window.patch, window.area(HALF_CROP_UM), self.rules.looks)
+        new = self._looks.fewer(window.patch, window.area(LOOKED_UM), self.rules.looks)
         unknown = [
             entry
             for entry in self._unsettled(window)
@@ -125,7 +133,13 @@ class CellLedger:
             return None
         if self.rules == SEPARATE or any(e.radius_um > HALF_CROP_UM for e in unknown):
             return window.area()
-        return part_around(places, window.area())
+        over, self._passed_over = self._passed_over, None
+        if over is not None and over[0] == window.patch and not inside(places, over[1]).all():
+            return part_around(places[~inside(places, over[1])], window.area())
+        part = part_around(places, window.area())
+        if not inside(places, part).all():
+            self._passed_over = window.patch, part
+        return part
 
     def nameless(self, window: Window) -> list[Entry]:
         """Entries that a frame shows whole, whose place is known, and that lack a named view."""
@@ -133,11 +147,17 @@ class CellLedger:
             entry
             for entry in self._unsettled(window)
             if entry.seen >= self.rules.looks and not entry.problem and self.needs_name(entry)
+            if self._is_sure(entry)
         ]
+
+    def _is_sure(self, entry: Entry) -> bool:
+        return not entry.doubtful and entry.score >= self.rules.score
 
     def _unsettled(self, window: Window) -> Iterator[Entry]:
         for entry in self._near(window, HALF_CROP_UM):
-            if entry.id in self._open and not entry.doubtful and window.shows_whole(entry):
+            # What was never seen whole is not doubtful: a part's border may have cut it.
+            waits = entry.id in self._open and (entry.problem or not entry.doubtful)
+            if waits and window.shows_whole(entry):
                 yield entry
 
     def see(self, window: Window, cells: Sequence[DetectedCell], problem: Problem) -> Seen:
@@ -152,7 +172,8 @@ class CellLedger:
         known = self._near(window, -BOX_UM)
         pairs = mutual_nearest(*apart(spots, known, window.placement.quality))
         entries = {row: known[column] for row, column in pairs}
-        self._look(window, known, problem)
+        cut = {entries[row] for row, spot in enumerate(spots) if row in entries and spot.problem}
+        self._look(window, known, problem, cut)
         for row, spot in enumerate(spots):
             if row in entries:
                 self._take(entries[row], spot)
@@ -181,13 +202,13 @@ class CellLedger:
         for entry in self._open.values():
             gone = entry.patch != window.patch or not window.shows(entry)
             named = len(entry.views) >= (1 if gone else self.rules.views)
-            if named and entry.seen >= self.rules.sightings and not entry.doubtful:
+            if named and entry.seen >= self.rules.sightings and self._is_sure(entry):
                 ready.append(entry)
         return self._count(ready)
 
     def finish(self) -> list[Entry]:
         """At the end, counts what is left: named, and not missed more often than found."""
-        return self._count([e for e in self._open.values() if e.views and not e.doubtful])
+        return self._count([e for e in self._open.values() if e.views and self._is_sure(e)])
 
     def left_over(self) -> list[Entry]:
         """Entries that were never counted."""
@@ -210,13 +231,18 @@ class CellLedger:
         places = self._places.get(window.patch)
         return [] if places is None else places.within(*window.area(margin_um))
 
-    def _look(self, window: Window, known: Iterable[Entry], problem: Problem) -> None:
-        """Takes note that a frame was searched; what it should show had a chance to be found."""
-        self._looks.add(window.patch, window.area(HALF_CROP_UM))
+    def _look(
+        self, window: Window, known: Iterable[Entry], problem: Problem, cut: set[Entry]
+    ) -> None:
+        """Takes note that a frame was searched; what it should show had a chance to be found.
+
+        What was found, if not whole, was not missed.
+        """
+        self._looks.add(window.patch, window.area(LOOKED_UM))
         for entry in known:
             if window.shows_whole(entry):
                 entry.looks += 1
-                entry.chances += not problem(*window.pixel(entry))
+                entry.chances += entry not in cut and not problem(*window.pixel(entry))
 
     def _take(self, entry: Entry, spot: Spot) -> None:
         self._places[entry.patch].move(entry, *entry.place_after(spot))
@@ -284,7 +310,7 @@ class CellLedger:
 def _spot(window: Window, cell: DetectedCell, problem: Problem) -> Spot:
     x_um, y_um = window.place_um(cell.x_px, cell.y_px)
     why = problem(cell.x_px, cell.y_px, cell.radius_px)
-    return Spot(x_um, y_um, cell.radius_px * window.um_per_px, why, cell.kind)
+    return Spot(x_um, y_um, cell.radius_px * window.um_per_px, why, cell.kind, cell.score)
 
 
 def _distance(one: Spot, other: Spot) -> float:

@@ -28,6 +28,7 @@ class Spot:
         x_um, y_um, radius_um: on the slide.
         problem: why it cannot be named, or empty.
         kind: ``NUCLEATED`` or ``PLATELET_CLUMP``.
+        score: how sure the detector was of it, 0..1; of an entry, at its surest.
     """
 
     x_um: float
@@ -35,6 +36,7 @@ class Spot:
     radius_um: float
     problem: str = ""
     kind: str = NUCLEATED
+    score: float = 1.0
 
 
 def mutual_nearest(distances: Table, gates: Table) -> list[tuple[int, int]]:

@@ -30,6 +30,11 @@ def part_around(places: Points, frame: Area) -> Area:
     return _with_margin(along, frame) if 2 * len(along) >= len(places) else frame
 
 
+def inside(places: Points, area: Area) -> NDArray[np.bool_]:
+    """Which of places ``[N, 2]`` lie in an area."""
+    return np.asarray(((places >= area[:2]) & (places <= area[2:])).all(1), np.bool_)
+
+
 def _thirds(places: Points, frame: Area) -> list[Points]:
     """Places in the left, the upper, the right and the lower third of a frame."""
     low, high = np.array(frame[:2]), np.array(frame[2:])

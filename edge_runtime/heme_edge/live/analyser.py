@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -24,8 +24,10 @@ from heme_edge.tally import UNCERTAIN, Tally
 
 NOTHING_NEW = "nothing-new"
 BATCH = 8
-"""Crops that are named of one frame of a live source, half of them where all of it is searched;
-the rest has its turn in the next."""
+"""Crops that are named of one frame of a live source, half of them where all of it is searched and
+twice as many where nothing is; the rest has its turn in the next."""
+STILL_UM = 0.25
+"""A stage that moves less between two frames stands still."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Analyser:
     left_over: Counter[str] = field(default_factory=Counter)
     _counted: dict[int, CountedCell] = field(default_factory=dict)
     _so_far: dict[int, CountedCell] = field(default_factory=dict)
+    _window: Window | None = None
     _field: str = ""
     _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "search"))
 
@@ -144,13 +147,31 @@ class Analyser:
                 return [], not_used
             if batch and area == placed.window.area():
                 batch //= 2
-        if batch is None or len(pairs) < batch:
-            pairs = self._known(placed) | pairs
+        elif batch:
+            batch *= 2
+        pairs = self._known(placed) | pairs
         if area is None and not pairs:
             return [], NOTHING_NEW
-        order = sorted(pairs.values(), key=lambda pair: len(pair[1].views))
+        leaves = self._leaves(placed.window)
+        order = sorted(pairs.values(), key=lambda pair: (len(pair[1].views), leaves(pair[1])))
         self._name(placed, order[:batch])
         return merged, ""
+
+    def _leaves(self, window: Window) -> Callable[[Entry], float]:
+        """Tells how soon an entry goes out of view if the stage moves on as it does now."""
+        before, self._window = self._window or window, window
+        left, top, right, bottom = window.area()
+        x = window.placement.x_um - before.placement.x_um
+        y = window.placement.y_um - before.placement.y_um
+        if before.patch != window.patch or abs(x) + abs(y) < STILL_UM:
+            return lambda _: 0.0
+
+        def soon(entry: Entry) -> float:
+            across = (entry.x_um - left if x > 0 else right - entry.x_um) / max(abs(x), STILL_UM)
+            down = (entry.y_um - top if y > 0 else bottom - entry.y_um) / max(abs(y), STILL_UM)
+            return min(across, down)
+
+        return soon
 
     def _search(
         self, placed: Placed, area: Area

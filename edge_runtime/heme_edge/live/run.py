@@ -147,7 +147,7 @@ def _warm_up(backend: Backend, stopping: Stopping) -> None:
 
     OpenVINO compiles for a size when it first meets it: for 0.7 s no frame would be looked at.
     """
-    for count in range(1, BATCH + 1):
+    for count in range(1, 2 * BATCH + 1):
         stopping.check()
         backend.infer(np.zeros((count, CROP_PX, CROP_PX, 3), np.uint8))
 
