@@ -17,7 +17,7 @@ WATCHED_S = 2.0
 """A picture is encoded when one was asked for so short a time ago."""
 FRESH_S = 0.25
 """What was captured longer ago is not live, and is not given out, but to who has no picture yet."""
-QUICK_S = 0.15
+QUICK_S = 0.2
 """A machine that usually takes longer to analyse a frame could keep to that with no picture at all:
 there the limit holds from the end of the analysis on, and the age of a picture is said."""
 LEAVES_S = 0.02
