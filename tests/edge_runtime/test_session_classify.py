@@ -69,7 +69,7 @@ def test_a_slide_in_a_session_as_in_the_tables(tmp_path: Path, slide: Path, heme
     assert done.returncode == 0, done.stderr
     check(folder, out, len(table(out / "photos.csv")))
     session = Session.open(folder)
-    places = [(f"{c.slide_x_um:.1f}", f"{c.slide_y_um:.1f}") for c in session.cells(order="id")]
+    places = [(f"{c.slide_x_um:.2f}", f"{c.slide_y_um:.2f}") for c in session.cells(order="id")]
     session.close()
     rows = table(out / "cells.csv")
     assert places == [(row["slide_x_um"], row["slide_y_um"]) for row in rows]
