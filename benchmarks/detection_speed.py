@@ -42,8 +42,13 @@ def main(width: int, height: int, um_per_px: float, precision: str, turns: int) 
     smear = draw_smear(3, width_um=wide_um, height_um=high_um, um_per_px=um_per_px)
     field = np.ascontiguousarray(smear.image[:height, :width])
     given = ready(at_working_scale(field, um_per_px))[0][None]
-    network = lambda: detector._session.run(None, {"field": given})  # noqa: E731  # timed as it is
-    whole = lambda: detector.look(field, um_per_px)  # noqa: E731
+
+    def whole() -> object:
+        return detector.look(field, um_per_px)
+
+    def network() -> object:
+        return detector._session.run(None, {"field": given})
+
     both = np.array([(ms(whole), ms(network)) for _ in range(turns + 5)])[5:]
     middle = np.median(both, axis=0)
     click.echo(

@@ -64,7 +64,7 @@ def detector(
     made = bundle_with_detector(
         load_bundle(bundle), load_detector(run), out,
         composed(FOLDS, CALIBRATION, CALIBRATION_SEED),
-        groups,
+        groups, groups["composed"],
         provenance_of(run), click.echo, former_share,
     )  # fmt: skip
     click.echo(f"bundle: {made.path}")

@@ -25,7 +25,7 @@ from heme_edge.detect.learned import (
 from heme_edge.detect.working_scale import WORKING_UM_PER_PX, at_working_scale
 from heme_edge.errors import HemeError
 from heme_edge.sim.compose import Composed
-from heme_edge.sim.scoring import Score, score
+from heme_edge.sim.scoring import Score, pairs, score
 from heme_export.card import with_detector
 from heme_export.graph import OPSET
 
@@ -44,6 +44,9 @@ SAME_F1 = 0.001
 """Least scores whose mean F1 differ by less are as good; the lowest is taken: what is found too
 much may still be called an artifact, and what is missed is lost."""
 SCORES = tuple(np.round(np.arange(0.15, 0.56, 0.05), 2))
+CLUMP_SCORES = tuple(np.round(np.arange(0.25, 0.71, 0.05), 2))
+CLUMP_WITHIN_UM = 6.0
+"""A find is of a clump when its centre is this near."""
 FLOAT_LAYERS = (0, 1, 2, 3, 5)
 
 Say = Callable[[str], None]
@@ -102,15 +105,19 @@ def mix_in(path: Path, former: Path, share: float) -> None:
     model, other = onnx.load(path), onnx.load(former)
     held, known = ({t.name: t for t in m.graph.initializer} for m in (model, other))
     pairs = [[n for n in m.graph.node if n.op_type == "Conv"] for m in (model, other)]
-    if len(pairs[0]) != len(pairs[1]):
-        raise HemeError(f"'{former}' is not a detector of this kind.")
-    for node, same in zip(*pairs, strict=True):
-        for name, old in zip(node.input[1:], same.input[1:], strict=True):
-            new, before = numpy_helper.to_array(held[name]), numpy_helper.to_array(known[old])
-            if new.shape != before.shape:
-                raise HemeError(f"'{former}' is not a detector of this kind.")
-            mean = (1 - share) * new + share * before
-            held[name].CopyFrom(numpy_helper.from_array(mean.astype(np.float32), name))
+    names = [[name for n in some for name in n.input[1:]] for some in pairs]
+    shapes = [
+        [tuple(table[name].dims) if name in table else None for name in some]
+        for table, some in zip((held, known), names, strict=True)
+    ]
+    if shapes[0] != shapes[1] or None in shapes[0]:
+        raise HemeError(
+            f"'{former}' is not a detector of the same network.", "the bundle that RUN went on from"
+        )
+    for name, old in zip(*names, strict=True):
+        new, before = numpy_helper.to_array(held[name]), numpy_helper.to_array(known[old])
+        mean = (1 - share) * new + share * before
+        held[name].CopyFrom(numpy_helper.from_array(mean.astype(np.float32), name))
     onnx.save(model, path)
 
 
@@ -183,6 +190,29 @@ def judged(model: Path, groups: Groups, scores: Sequence[float] = SCORES) -> Jud
     return min((one for one in tried if one.f1 >= best - SAME_F1), key=lambda one: one.least)
 
 
+def clump_score(model: Path, fields: Sequence[Composed]) -> float:
+    """The least score with which platelet clumps are found best, by F1; of several the lowest.
+
+    Args:
+        model: the fp32 file.
+        fields: in which it is known where clumps are; labelled fields do not tell.
+    """
+    lowest, clump = min(CLUMP_SCORES), KINDS[1]
+    detector = LearnedDetector(model, DetectorSpec(LOOKS_FOR, (lowest, lowest), {}))
+    finds = [(field, detector.find(field.image, field.um_per_px)) for field in fields]
+
+    def f1(least: float) -> float:
+        hit = both = 0
+        for field, found in finds:
+            true = [(c.x_px, c.y_px) for c in field.cells if c.kind == clump and not c.thick]
+            clumps = [c for c in found if c.kind == clump and c.score >= least]
+            hit += len(pairs(true, clumps, CLUMP_WITHIN_UM / field.um_per_px))
+            both += len(true) + len(clumps)
+        return 2 * hit / max(1, both)
+
+    return max(map(float, CLUMP_SCORES), key=f1)
+
+
 def quantise_network(
     fp32: Path, int8: Path, calibration: Sequence[Composed], groups: Groups, say: Say
 ) -> bool:
@@ -233,6 +263,7 @@ def bundle_with_detector(
     out: Path,
     calibration: Sequence[Composed],
     groups: Groups,
+    composed: Sequence[Composed],
     provenance: dict[str, Any],
     say: Say,
     former_share: float = 0.0,
@@ -245,6 +276,7 @@ def bundle_with_detector(
         out: where to write; may be the bundle's own folder.
         calibration: fields that measure the INT8 ranges, of fold roles.
         groups: fields that the least score is chosen on.
+        composed: fields that the least score of platelet clumps is chosen on.
         provenance: how the detector was made.
         say: gets a line now and then.
         former_share: of the weights of the bundle's detector in the mean with the network's.
@@ -259,7 +291,8 @@ def bundle_with_detector(
             former = spec_of(bundle).files["fp32"]
             mix_in(work / FILES["fp32"], bundle.path / former, former_share)
         best = judged(work / FILES["fp32"], groups)
-        say(f"least score {best.least}: {best.words()}")
+        clumps = clump_score(work / FILES["fp32"], composed)
+        say(f"least score {best.least}, of clumps {clumps}: {best.words()}")
         files = dict(FILES)
         paths = work / FILES["fp32"], work / FILES["int8"]
         if not quantise_network(*paths, calibration, groups, say):
@@ -267,7 +300,7 @@ def bundle_with_detector(
         table = {
             "files": files,
             "looks_for": list(LOOKS_FOR),
-            "min_score": dict.fromkeys(KINDS.values(), best.least),
+            "min_score": dict(zip(KINDS.values(), (best.least, clumps), strict=True)),
             "um_per_px": WORKING_UM_PER_PX,
             "stride": STRIDE,
             "measured": {name: one.as_dict() for name, one in best.scores.items()},

@@ -149,3 +149,11 @@ def test_a_network_of_something_else_is_refused(name: str, bundle_copy: Path) ->
     save(other, bundle_copy / "fp32.onnx")
     with pytest.raises(BackendError, match="is not a heme-edge model"):
         open_backend(bundle, name, "fp32")
+
+
+def test_int8_says_the_same_on_every_processor() -> None:
+    """Without VNNI sums saturated at 16 bits: the mean difference was 0.0056, not 0.0011."""
+    bundle = load_bundle()
+    backend = open_backend(bundle, "onnxruntime", "int8")
+    assert reference_difference(backend, bundle) < 0.002
+    backend.close()

@@ -7,13 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 
 from heme_edge.bundle import CARD, load_bundle
 from heme_edge.detect import open_detector
 from heme_edge.sim.compose import Composed, Marrow, compose
 from heme_edge.sim.stock import Stock
 from heme_export.card import with_detector
-from heme_export.detector import FILES, bundle_with_detector, carry_detector, export_network, judged
+from heme_export.detector import (
+    CLUMP_SCORES,
+    FILES,
+    bundle_with_detector,
+    carry_detector,
+    clump_score,
+    export_network,
+    judged,
+    mix_in,
+)
 from heme_train.detector.net import CentreNet
 
 
@@ -34,7 +44,7 @@ def test_a_detector_goes_into_a_bundle_and_the_rest_stays(
     before = load_bundle(bundle_copy)
     said: list[str] = []
     made = bundle_with_detector(
-        before, CentreNet().eval(), tmp_path / "made", drawn(16), {"drawn": drawn(2)},
+        before, CentreNet().eval(), tmp_path / "made", drawn(16), {"drawn": drawn(2)}, drawn(2),
         {"fields": ["bccd/* at 0.072 µm/px, role fit"]}, said.append,
     )  # fmt: skip
     assert said[0].startswith("least score")
@@ -46,6 +56,31 @@ def test_a_detector_goes_into_a_bundle_and_the_rest_stays(
     assert "BCCD dataset" in card
     assert open_detector("learned", made).find(drawn(1)[0].image, 0.5) is not None
     assert (made.path / FILES["fp32"]).read_bytes() != (before.path / FILES["fp32"]).read_bytes()
+
+
+def test_a_share_of_the_former_detector_is_mixed_in(tmp_path: Path) -> None:
+    former = load_bundle().path / FILES["fp32"]
+    field = np.ascontiguousarray(drawn(1)[0].image[:128, :128])[None]
+
+    def says(path: Path) -> np.ndarray:
+        session = InferenceSession(path, providers=["CPUExecutionProvider"])
+        return np.asarray(session.run(None, {"field": field})[0])
+
+    torch.manual_seed(0)
+    network, new = CentreNet().eval(), tmp_path / "new.onnx"
+    for parameter in network.parameters():  # equal ones would become one tensor in the file
+        parameter.data += 0.01 * torch.randn_like(parameter)
+    for share, wanted in ((0.0, None), (1.0, former)):
+        export_network(network, new)
+        alone = says(new)
+        mix_in(new, former, share)
+        assert np.allclose(says(new), alone if wanted is None else says(wanted), atol=1e-4)
+
+
+def test_clumps_have_a_least_score_of_their_own() -> None:
+    assert clump_score(load_bundle().path / FILES["fp32"], drawn(2)) in CLUMP_SCORES
+    stated = load_bundle().info.detector["min_score"]
+    assert stated["platelet-clump"] > stated["cell"]
 
 
 def test_the_card_loses_the_section_with_the_detector() -> None:

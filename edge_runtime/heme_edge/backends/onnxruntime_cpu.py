@@ -28,6 +28,25 @@ def why_not() -> str:
     return "The package onnxruntime is not installed. Try: pip install heme-edge"
 
 
+def session_options(threads: int) -> Any:
+    """How ONNX Runtime runs every model here.
+
+    On CPUs without VNNI its kernels for signed eight-bit weights let sums saturate at 16 bits: one
+    crop in twenty-five got another name. There it is told to take the slower ones that do not;
+    elsewhere that has no effect.
+
+    Args:
+        threads: within one operator; 0 is one for each core.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
 class OnnxRuntimeBackend(CheckedBackend):
     """``onnxruntime``'s CPU provider: small batches side by side, one thread each.
 
@@ -67,9 +86,7 @@ class OnnxRuntimeBackend(CheckedBackend):
         self._threads = threads or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="infer")
         model = bundle.model(precision, schemes)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
+        options = session_options(threads=1)
         try:
             self._session: Any = ort.InferenceSession(
                 str(bundle.path / model.file),

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from heme_edge.backends.onnxruntime_cpu import session_options
 from heme_edge.crops import Image
 from heme_edge.detect.base import Detector, Finds
 from heme_edge.detect.field_of_view import Mask, field_of_view
@@ -153,9 +154,7 @@ class LearnedDetector(Detector):
 def _open(model: Path, threads: int) -> Any:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options = session_options(threads)
     # A thread that spins while it waits takes a core from the threads that read and score.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
