@@ -15,15 +15,13 @@ from heme_edge.sim.compose import Composed, Marrow, compose
 from heme_edge.sim.stock import Stock
 from heme_export.card import with_detector
 from heme_export.detector import (
-    CLUMP_SCORES,
     FILES,
     bundle_with_detector,
     carry_detector,
-    clump_score,
     export_network,
-    judged,
     mix_in,
 )
+from heme_export.least_score import CLUMP_SCORES, clump_score, judged
 from heme_train.detector.net import CentreNet
 
 

@@ -14,6 +14,7 @@ from heme_edge.ledger.looks import TILE_UM, Looks
 from heme_edge.ledger.matching import Spot, apart, mutual_nearest, same
 from heme_edge.ledger.parts import inside, part_around
 from heme_edge.ledger.places import BOX_UM, Places
+from heme_edge.ledger.rules import MOVING, SEPARATE, Rules
 from heme_edge.ledger.window import HALF_CROP_UM, Area, Window
 from heme_edge.results import DetectedCell
 from heme_edge.stage import Join
@@ -29,30 +30,6 @@ LOOKED_UM = HALF_CROP_UM + TILE_UM / 2
 
 Problem = Callable[[float, float, float], str]
 """Why a cell (centre and radius in px of a frame) cannot be named there; empty when it can."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """When an entry is counted.
-
-    Attributes:
-        sightings: frames in which it must have been found whole.
-        views: named views that its name is made of.
-        looks: times that a place is looked at before it is known, and that a cell must have been
-            found before it is named without being found again.
-        score: that it must have had in one of its sightings: what was never found but faintly is
-            an alarm mostly.
-    """
-
-    sightings: int = 2
-    views: int = 3
-    looks: int = 4
-    score: float = 0.4
-
-
-MOVING = Rules()
-SEPARATE = Rules(1, 1, 1, 0.0)
-"""For pictures that show each place once: photos, and the fields of a whole slide."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +184,7 @@ class CellLedger:
         return self._count(ready)
 
     def finish(self) -> list[Entry]:
-        """At the end, counts what is left: named, and not missed more often than found."""
+        """At the end, counts what is left: named, and sure."""
         return self._count([e for e in self._open.values() if e.views and self._is_sure(e)])
 
     def left_over(self) -> list[Entry]:
