@@ -27,7 +27,6 @@ from heme_train.detector.fields import (
     read_labelled,
 )
 from heme_train.detector.fit import (
-    DETECTOR_FILE,
     DetectorRecipe,
     fit_detector,
     load_detector,
@@ -173,7 +172,7 @@ def test_training_goes_on_from_the_detector_of_a_bundle(tmp_path: Path) -> None:
     bundle = load_bundle().path
     recipe = DetectorRecipe(steps=1, batch=2, rate=1e-9, decay=0.0, workers=0, weights=str(bundle))
     network = fit_detector([source()], recipe, tmp_path, print)
-    session = InferenceSession(bundle / DETECTOR_FILE, providers=["CPUExecutionProvider"])
+    session = InferenceSession(bundle / "detector.onnx", providers=["CPUExecutionProvider"])
     field = np.ascontiguousarray(draw_field(256, 192))[None]
     (maps,) = session.run(None, {"field": field})
     with torch.no_grad():

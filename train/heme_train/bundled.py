@@ -139,5 +139,9 @@ def _convolutions(network: nn.Module) -> Iterator[tuple[Any, Any]]:
         if isinstance(layer, nn.Conv2d):
             norm = after if isinstance(after, kinds[1]) else None
             if (norm is None) != (layer.bias is not None):
-                raise HemeError("Only networks with a batch norm after every convolution go on.")
+                raise HemeError(
+                    "A network goes on from a bundle only if each of its convolutions has a bias or a "
+                    "batch norm after it.",
+                    "start from a run or a checkpoint",
+                )
             yield layer, norm

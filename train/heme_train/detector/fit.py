@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from heme_edge.bundle import load_bundle
+from heme_edge.detect.learned import spec_of
 from heme_edge.errors import HemeError
 from heme_train.bundled import load_bundled, settle_norms
 from heme_train.detector.loss import detection_loss
@@ -19,8 +21,6 @@ from heme_train.detector.net import CentreNet
 from heme_train.detector.samples import Samples, Source
 
 WEIGHTS, ABOUT = "detector.pt", "detector.json"
-DETECTOR_FILE = "detector.onnx"
-"""In a bundle."""
 SETTLE = 20
 """Batches from which the batch norms of a bundle's detector are set up again."""
 GRADIENT_NORM = 5.0
@@ -74,7 +74,7 @@ def fit_detector(
     """
     torch.manual_seed(recipe.seed)
     network = CentreNet()
-    if recipe.weights:
+    if recipe.weights and not (run / WEIGHTS).exists():
         _go_on_from(Path(recipe.weights), network, sources, recipe)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
     swa = torch.optim.swa_utils
@@ -121,7 +121,7 @@ def _go_on_from(
     bundle: Path, network: CentreNet, sources: Sequence[Source], recipe: DetectorRecipe
 ) -> None:
     """Gives the network the weights of a bundle's detector, and batch norms that fit them."""
-    load_bundled(network, bundle, DETECTOR_FILE)
+    load_bundled(network, bundle, spec_of(load_bundle(bundle)).files["fp32"])
     batches = iter(DataLoader(Samples(sources, recipe.seed), recipe.batch))
     settle_norms(network, (next(batches)[0] for _ in range(SETTLE)))
 
