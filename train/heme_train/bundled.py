@@ -140,8 +140,8 @@ def _convolutions(network: nn.Module) -> Iterator[tuple[Any, Any]]:
             norm = after if isinstance(after, kinds[1]) else None
             if (norm is None) != (layer.bias is not None):
                 raise HemeError(
-                    "A network goes on from a bundle only if each of its convolutions has a bias or a "
-                    "batch norm after it.",
+                    "A network goes on from a bundle only if each of its convolutions has a bias "
+                    "or a batch norm after it.",
                     "start from a run or a checkpoint",
                 )
             yield layer, norm
