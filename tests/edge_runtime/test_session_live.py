@@ -10,13 +10,16 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from benchmarks.kill_session import command, kill_after, twice
 
+from heme_edge.live.analyser import CountedCell
+from heme_edge.live.earlier import take_up
 from heme_edge.session import Session, replay, verify
-from tests.edge_runtime.session_kit import filled, small_disk
+from tests.edge_runtime.session_kit import cell, filled, small_disk
 
 MODEL = ("--backend", "onnxruntime", "--precision", "int8")
 
@@ -48,6 +51,21 @@ def test_live_is_killed_three_times_and_goes_on(tmp_path: Path) -> None:
     assert found["twice"] == 0
     frames = {row.run: row for row in _frames(folder)[::-1]}
     assert [frames[run].patch for run in range(4)] == [0, 0, 0, 0]  # found at its first frame
+
+
+def test_an_earlier_cell_keeps_its_number_and_its_place(tmp_path: Path) -> None:
+    session = filled(tmp_path / "session", [cell(4, patch=1), cell(7, "M1", "uncertain", 0.5)])
+    kept: list[CountedCell] = []
+    analyser = SimpleNamespace(take_up=lambda counted, duplicates: kept.extend(counted))
+    camera: Any = SimpleNamespace(number=0, analyser=analyser)
+    take_up(camera, session)
+    session.close()
+    assert [(c.entry.id, c.entry.patch, c.name.code, c.reason) for c in kept] == [
+        (4, 1, "M6", ""), (7, 0, "M1", "uncertain"),
+    ]  # fmt: skip
+    assert [(c.entry.x_um, c.entry.y_um, c.entry.radius_um) for c in kept] == [
+        (120.0, 12.5, 6.5), (210.0, 12.5, 6.5),
+    ]  # fmt: skip
 
 
 def _frames(folder: Path) -> list[Any]:

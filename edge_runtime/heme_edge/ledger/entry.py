@@ -43,7 +43,7 @@ class View:
     crop: Image | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Entry(Spot):
     """A physical cell, in the µm of its patch.
 

@@ -26,8 +26,8 @@ def _counted(session: Session, cell: CellSummary) -> CountedCell:
     said, uncertain = session.probabilities(cell.id), np.float32(cell.disagreement)
     view = View(cell.frame, cell.x_px, cell.y_px, said, cell.disagreement)
     entry = Entry(
-        cell.slide_x_um, cell.slide_y_um, cell.radius_um or 0.0, "", cell.kind, cell.id,
-        cell.patch, views=[view],
+        cell.slide_x_um, cell.slide_y_um, cell.radius_um or 0.0, kind=cell.kind, id=cell.id,
+        patch=cell.patch, views=[view],
     )  # fmt: skip
     name = best_two(said[None], np.array([uncertain]), session.settings.codes)[0]
     return CountedCell(entry, name, cell.reason_named)
