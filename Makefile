@@ -12,7 +12,8 @@ demo: .venv/runtime.stamp
 
 # Two processes on two cores: threads of each beside them only wait for one another.
 test: .venv/dev.stamp $(BINDINGS)/stamp
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  --durations 30
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -40,10 +40,19 @@ function plain() {
   }
 }
 
+const ask = () => background(() => get(`/api/cells?${$("filter").value}&limit=${limit}`));
+
+// The first cells, asked for before it is known what they are shown with.
+let ahead = null;
+export async function askAhead() {
+  ahead = await ask();
+}
+
 let asked = 0;
 export async function reload() {
   const mine = ++asked;
-  const found = await background(() => get(`/api/cells?${$("filter").value}&limit=${limit}`));
+  const found = ahead || (await ask());
+  ahead = null;
   if (!found || mine !== asked) return;
   show(found);
 }

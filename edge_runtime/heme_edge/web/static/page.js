@@ -1,7 +1,7 @@
 // The page: asks for the state twice a second, and hands it to its parts.
 import { $, attempt, background, element, get, post, say } from "./server.js";
 import { fillTray, startDrag } from "./drag.js";
-import { chosenId, correct, fillFilter, reload, startGallery } from "./gallery.js";
+import { askAhead, chosenId, correct, fillFilter, reload, startGallery } from "./gallery.js";
 import { showSource, startLive } from "./live.js";
 import { reloadMap, startMap } from "./map.js";
 import { startPhotos } from "./photos.js";
@@ -16,7 +16,7 @@ let seen = { version: -1, at: 0 };
 let paused = false;
 
 async function begin() {
-  const state = await get("/api/state");
+  const [state] = await Promise.all([get("/api/state"), askAhead()]);
   startGallery(state.vocabulary, () => { seen.version = -1; look(); });
   startDrag();
   startMap(state.vocabulary);
@@ -29,9 +29,10 @@ async function begin() {
   $("pause").hidden = !state.live;
   if (state.live) startLive();
   listen();
+  await show(state);
   for (;;) {
-    await look();
     await new Promise((done) => setTimeout(done, EVERY_MS));
+    await look();
   }
 }
 
