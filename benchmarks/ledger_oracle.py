@@ -126,9 +126,9 @@ def run_tour(
             for join in joins:
                 book.take_back(book.ledger.join(join))
         window = Window(placement, *TOUR_VIEW_PX, UM_PER_PX)
-        area = book.ledger.wanted(window) if asked.detector else window.area()
         if number % asked.every or not sharp(truth[number]) or placement.state == LOST:
             continue
+        area = book.ledger.wanted(window) if asked.detector else window.area()
         if area is not None:
             part = Part.of(Frame(image, number, 0.0), window, area)
             cells = finds(part.image, truth[number])
