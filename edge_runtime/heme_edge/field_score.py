@@ -69,7 +69,8 @@ class FieldScore:
             picture evenly.
         size_px: width and height of the picture.
         readable_share: regions that are readable, as a share of those in view.
-        nuclear_share: share of the field that is nuclear stain in readable regions, 0..1.
+        nuclear_share: share of the field that is nuclear stain in readable regions, 0..1; NaN
+            where it was not asked for.
         blur_um: median over the regions with cells, standard deviation in µm; NaN without any.
     """
 
@@ -110,6 +111,7 @@ def score_field(
     *,
     glass: float | None = None,
     thick: NDArray[np.bool_] | Callable[[], NDArray[np.bool_] | None] | None = None,
+    nuclei: bool = True,
 ) -> FieldScore:
     """Scores one field; some ten milliseconds for 1920x1080 px.
 
@@ -120,6 +122,7 @@ def score_field(
             97th percentile of the field where that is brighter, and by default.
         thick: where a detector found a heap of cells, over the same field at any resolution; a
             function that tells it is called late, so that a detector can work beside this.
+        nuclei: whether nuclear stain is measured too, which a `rank` needs.
     """
     from heme_edge.detect.field_of_view import field_of_view
     from heme_edge.detect.working_scale import at_working_scale
@@ -144,7 +147,7 @@ def score_field(
         regions,
         size,
         float(counts[0] / max(1, counts.sum())),
-        _nuclear_share(small, view, regions),
+        _nuclear_share(small, view, regions) if nuclei else float("nan"),
         float(np.median(blurs)) if blurs else float("nan"),
     )
 

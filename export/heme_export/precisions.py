@@ -28,9 +28,9 @@ INT8, SYMMETRIC, MIXED = "int8.onnx", "int8-symmetric.onnx", "int8-symmetric-fp1
 FILES = {
     FP32: ModelFile(FP32, "fp32", "float", OPSET, 1e-3),
     FP16: ModelFile(FP16, "fp16", "float", OPSET, 0.01),
-    INT8: ModelFile(INT8, "int8", "u8-asymmetric", OPSET, 0.02),
-    SYMMETRIC: ModelFile(SYMMETRIC, "int8", "s8-symmetric", OPSET, 0.02),
-    MIXED: ModelFile(MIXED, "int8", "s8-symmetric-fp16", HALF_OPSET, 0.02),
+    INT8: ModelFile(INT8, "int8", "u8-asymmetric", OPSET, 0.004),
+    SYMMETRIC: ModelFile(SYMMETRIC, "int8", "s8-symmetric", OPSET, 0.004),
+    MIXED: ModelFile(MIXED, "int8", "s8-symmetric-fp16", HALF_OPSET, 0.004),
 }
 """Every file a bundle can hold; ``tolerance`` is the smallest it is given."""
 

@@ -15,7 +15,7 @@ from heme_edge.detect import open_detector
 from heme_edge.detect.base import Detector, Finds
 from heme_edge.frames.base import Frame
 from heme_edge.ledger import CellLedger, Window
-from heme_edge.ledger.parts import part_around
+from heme_edge.ledger.parts import MARGIN_UM, part_around
 from heme_edge.live.analyser import BATCH, NOTHING_NEW, Analysed, Analyser
 from heme_edge.live.part import NEAR_UM, Part
 from heme_edge.live.run import _warm_up
@@ -61,6 +61,17 @@ def test_what_was_passed_over_has_its_turn() -> None:
     ledger.see(frames[0], [cell], lambda *_: "edge")
     areas = [ledger.wanted(frames[1]) for _ in range(2)]
     assert [area is not None and area[0] for area in areas] == [-16.0, pytest.approx(250, abs=50)]
+
+
+def test_around_an_object_wider_than_a_crop_a_part_is_enough() -> None:
+    """It was a reason to search the whole frame, four times for each such object."""
+    ledger, frame = CellLedger(), Window(Placement(0.0, 0.0, 0, 1.0, TRACKING, 0.0), 1280, 960, UM)
+    for _ in range(4):
+        ledger.see(frame, [], lambda *_: "")
+    wide = DetectedCell(60 / UM, 120 / UM, 40 / UM, 1.0)
+    ledger.see(frame, [wide], lambda *_: "")
+    area = ledger.wanted(frame)
+    assert area == (0.0, 120 - 40 - MARGIN_UM, 60 + 40 + MARGIN_UM, 120 + 40 + MARGIN_UM)
 
 
 def test_what_is_new_all_over_is_searched_whole() -> None:

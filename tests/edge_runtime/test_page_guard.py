@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import random
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -43,6 +44,18 @@ def raw(address: Address, request: bytes) -> bytes:
         while part := line.recv(1 << 16):
             parts.append(part)
     return b"".join(parts)
+
+
+def test_a_connection_that_is_used_again_is_answered_at_once(page: Address) -> None:
+    """With Nagle's algorithm each answer but the first waited 40 ms for an acknowledgement."""
+    line, took = http.client.HTTPConnection("127.0.0.1", page.port), []
+    for _ in range(20):
+        started = time.monotonic()
+        line.request("GET", "/crop/1.jpg")
+        line.getresponse().read()
+        took.append(time.monotonic() - started)
+    line.close()
+    assert sorted(took)[5] < 0.03
 
 
 def get(address: Address, path: str, host: str) -> int:

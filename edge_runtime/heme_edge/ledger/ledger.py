@@ -96,8 +96,8 @@ class CellLedger:
         Returns:
             the rectangle around it, and what is needed of the picture around that; along one
             border alone where it lies along two, as when the stage moves aslant, and what was
-            passed over so has its turn in the next call; the whole frame where it is all over, or
-            a cell wider than a crop is not known; None: nothing.
+            passed over so has its turn in the next call; the whole frame where it is all over;
+            None: nothing.
         """
         new = self._looks.fewer(window.patch, window.area(LOOKED_UM), self.rules.looks)
         unknown = [
@@ -105,11 +105,13 @@ class CellLedger:
             for entry in self._unsettled(window)
             if entry.seen < self.rules.looks and entry.looks < MOST_LOOKS
         ]
-        places = np.vstack([new, *((entry.x_um, entry.y_um) for entry in unknown)])
+        places = np.vstack([new, *(corner for entry in unknown for corner in _extent(entry))])
         if not len(places):
             return None
-        if self.rules == SEPARATE or any(e.radius_um > HALF_CROP_UM for e in unknown):
+        if self.rules == SEPARATE:
             return window.area()
+        left, top, right, bottom = window.area()
+        places = np.clip(places, (left, top), (right, bottom))
         over, self._passed_over = self._passed_over, None
         if over is not None and over[0] == window.patch and not inside(places, over[1]).all():
             return part_around(places[~inside(places, over[1])], window.area())
@@ -288,6 +290,12 @@ def _spot(window: Window, cell: DetectedCell, problem: Problem) -> Spot:
     x_um, y_um = window.place_um(cell.x_px, cell.y_px)
     why = problem(cell.x_px, cell.y_px, cell.radius_px)
     return Spot(x_um, y_um, cell.radius_px * window.um_per_px, why, cell.kind, cell.score)
+
+
+def _extent(entry: Entry) -> list[tuple[float, float]]:
+    """Its centre; of an object wider than a crop the corners of what it fills."""
+    x, y, r = entry.x_um, entry.y_um, entry.radius_um
+    return [(x, y)] if r <= HALF_CROP_UM else [(x - r, y - r), (x + r, y + r)]
 
 
 def _distance(one: Spot, other: Spot) -> float:

@@ -190,6 +190,7 @@ class Analyser:
             window.um_per_px,
             glass=part.glass,
             thick=lambda: looking.result().thicker_than(THICK),
+            nuclei=False,
         )
         cells = [cell for cell in looking.result().cells if part.tells_of(cell)]
         if part.is_whole or score.verdict != EMPTY:  # a part without cells says nothing of the rest
