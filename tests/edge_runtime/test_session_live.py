@@ -19,7 +19,7 @@ from benchmarks.kill_session import command, kill_after, twice
 from heme_edge.live.analyser import CountedCell
 from heme_edge.live.earlier import take_up
 from heme_edge.session import Session, replay, verify
-from tests.edge_runtime.session_kit import cell, filled, small_disk
+from tests.edge_runtime.session_kit import NO_DISK, cell, filled, small_disk
 
 MODEL = ("--backend", "onnxruntime", "--precision", "int8")
 
@@ -79,7 +79,7 @@ def _frames(folder: Path) -> list[Any]:
 def test_a_disk_that_fills_up_is_said_and_live_goes_on(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
         if disk is None:
-            pytest.skip("a small file system can be mounted by root only")
+            pytest.skip(NO_DISK)
         summary, said = _with_a_full_disk(disk, tmp_path / "truth.jsonl")
         assert sum("cannot be written" in line for line in said) == 1
         assert sum("is written again" in line for line in said) == 1

@@ -2,7 +2,7 @@
 import { $, attempt, background, element, get, post } from "./server.js";
 
 const PAGE = 200;
-const FIRST = 60; // seen while the rest of them is laid out
+const FIRST = 40; // seen while the rest of them is laid out
 const REASONS = ["uncertain", "artifact", "not-in-differential", "edge", "unreadable-field"];
 const LIGHT = ["brightness", "contrast"];
 const items = new Map();
@@ -61,7 +61,7 @@ export async function reload() {
   if (!found || mine !== asked) return;
   if (!items.size && found.cells.length > FIRST) {
     show({ ...found, cells: found.cells.slice(0, FIRST) });
-    await new Promise((done) => setTimeout(done, 50));
+    await new Promise((done) => setTimeout(done, 100));
     if (mine !== asked) return;
   }
   show(found);
