@@ -23,6 +23,9 @@ BACKGROUND_PERCENTILE = 80.0
 """Within a block, and over frames: a fifth of empty background is enough."""
 DEGREE, COLOUR_TERMS = 4, 6
 """Degree of the surface; how many of its first terms (degree 2) a channel has of its own."""
+STIFFNESS = 2.0
+"""Held against each term of degree 3 and 4: where few blocks show background they would bend the
+surface to what lies between. Chosen on composed fields under six kinds of light."""
 ROUNDS = 12
 DARKER, BRIGHTER = 0.02, 0.05
 """Blocks whose log level is further below or above the surface are cells, or dirt and light."""
@@ -69,8 +72,8 @@ def gains_from_fields(images: Sequence[Image], seen: NDArray[np.bool_]) -> Gains
     """Gains from frames with cells: a smooth surface through the background between them.
 
     The surface is a polynomial of degree 4 and a radial term of degree 6 in the logarithm of the
-    level, fitted again and again without the blocks that lie below it, which hold no background.
-    How the channels differ is smoother: degree 2.
+    level, fitted (ridge on degrees 3 and 4) again and again without the blocks that lie below it,
+    which hold no background. How the channels differ is smoother: degree 2.
 
     Args:
         images: RGB uint8, all of one shape; more of them, of different places, see more background.
@@ -94,12 +97,19 @@ def gains_from_fields(images: Sequence[Image], seen: NDArray[np.bool_]) -> Gains
 def _terms() -> Levels:
     """Monomials of the places of the blocks, by degree, and r^6: ``[24, 32, 16]``."""
     y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in GRID), indexing="ij")
-    powers = [(i, degree - i) for degree in range(DEGREE + 1) for i in range(degree + 1)]
-    return np.stack([*(x**i * y**j for i, j in powers), (x * x + y * y) ** 3], axis=2)
+    return np.stack([*(x**i * y**j for i, j in _powers()), (x * x + y * y) ** 3], axis=2)
+
+
+def _powers() -> list[tuple[int, int]]:
+    return [(i, degree - i) for degree in range(DEGREE + 1) for i in range(degree + 1)]
 
 
 def _surface(logs: Levels, terms: Levels, kept: NDArray[np.bool_]) -> Levels:
-    return np.asarray(terms @ np.linalg.lstsq(terms[kept], logs[kept], rcond=None)[0])
+    held = [STIFFNESS**0.5 * (i + j > 2) for i, j in _powers()] + [0.0]
+    count = terms.shape[2]
+    fitted = np.vstack([terms[kept], np.diag(held[:count])])
+    wanted = np.concatenate([logs[kept], np.zeros(count)])
+    return np.asarray(terms @ np.linalg.lstsq(fitted, wanted, rcond=None)[0])
 
 
 def _background_blocks(logs: Levels, terms: Levels, seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
