@@ -63,7 +63,7 @@ def measure(fields: Iterator[Composed], detector: Detector, namer: Namer) -> dic
               help="fields/fields.tar unpacked.")  # fmt: skip
 @click.option("--detector", "name", default="auto", show_default=True)
 @click.option("--bundle", type=click.Path(exists=True, path_type=Path))
-@click.option("--precision", default="fp32", show_default=True, help="Of the detector.")
+@click.option("--precision", default="int8", show_default=True, help="Of the detector.")
 @click.option("--count", default=20, show_default=True, help="Fields.")
 @click.option("--crops", default=2500, show_default=True, help="Crops that cells are cut from.")
 @click.option("--seed", default=99, show_default=True)

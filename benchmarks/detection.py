@@ -232,6 +232,7 @@ def measure(
 @click.option("--only", default="*", show_default=True, help="Files to use, such as 'bccd/*'.")
 @click.option("--tolerance-um", default=4.0, show_default=True, help="For labels that are points.")
 @click.option("--detector", "name", default="auto", show_default=True, help="Or classical.")
+@click.option("--precision", default="int8", show_default=True, help="Of the learned one.")
 @click.option("--split", type=click.Path(path_type=Path), help="CSV with columns file, role.")
 @click.option("--role", default="test", show_default=True, help="Files of --split to use.")
 @click.option("--label-errors", "label_errors_file", type=click.Path(path_type=Path),
@@ -245,6 +246,7 @@ def main(
     only: str,
     tolerance_um: float,
     name: str,
+    precision: str,
     split: Path | None,
     role: str,
     label_errors_file: Path | None,
@@ -255,7 +257,7 @@ def main(
 
     try:
         truths = truths_by_file(annotations, label, only, split, role)
-        detector = open_detector(name)
+        detector = open_detector(name, precision=precision)
         if after_naming:
             detector = with_naming(detector)
         figures = measure(

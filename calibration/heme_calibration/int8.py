@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from heme_calibration.rounding import hold
+
 QUANTISED_OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool")
 """The head (Softmax, Log, Mul, ReduceSum) stays in floating point in every precision."""
 WEIGHTED_OPERATORS = ("Conv", "Gemm", "MatMul")
@@ -74,6 +76,7 @@ def quantise(
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
     inside = depths(model).keys() - set(float_nodes)
+    outside = {n.name for n in model.graph.node} - inside
     unsigned = scheme == "u8-asymmetric"
     number = np.float16 if scheme == "s8-symmetric-fp16" else np.float32
     quantiser = QDQQuantizer(
@@ -87,9 +90,10 @@ def quantise(
             {name: (number(low), number(high)) for name, (low, high) in bounds.items()},
         ),
         nodes_to_quantize=[],
-        nodes_to_exclude=[n.name for n in model.graph.node if n.name not in inside],
+        nodes_to_exclude=sorted(outside),
         op_types_to_quantize=list(QUANTISED_OPERATORS),
         extra_options={
+            "TensorQuantOverrides": hold(model, outside),
             "ActivationSymmetric": not unsigned,
             "QuantizeBias": unsigned,
             # Eight bits are for what enters a layer. What leaves a convolution is clipped first

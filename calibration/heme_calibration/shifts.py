@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from heme_calibration.rounding import rounded
 from heme_edge.crops import Image
 
 Shifts = dict[str, list[float]]
@@ -73,7 +73,7 @@ def _doubled(model: Any, layers: Sequence[Any]) -> Any:
     model = copy.deepcopy(model)
     constants = {t.name: t for t in model.graph.initializer}
     for i, node in enumerate(layers):
-        weights = _rounded(numpy_helper.to_array(constants[node.input[1]]))
+        weights, _ = rounded(numpy_helper.to_array(constants[node.input[1]]))
         model.graph.initializer.append(numpy_helper.from_array(weights, f"rounded{i}"))
         twin = helper.make_node("Conv", [node.input[0], f"rounded{i}", node.input[2]], [f"twin{i}"])
         twin.attribute.extend(node.attribute)
@@ -84,13 +84,6 @@ def _doubled(model: Any, layers: Sequence[Any]) -> Any:
             helper.make_tensor_value_info(f"shift{i}", TensorProto.FLOAT, None)
         )
     return model
-
-
-def _rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights as eight symmetric bits per output channel hold them."""
-    largest = np.abs(weights.reshape(len(weights), -1)).max(1)
-    step = np.where(largest > 0, largest / 127, 1.0).reshape(-1, *[1] * (weights.ndim - 1))
-    return (np.round(weights / step) * step).astype(np.float32)
 
 
 def take_off(

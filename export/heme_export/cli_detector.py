@@ -31,12 +31,14 @@ def detector(
 ) -> None:  # fmt: skip
     """Put the detector of RUN (of `heme-train detector`) into a bundle; the rest of it stays.
 
+    RUN may be a bundle too: the fp32 file of its detector is kept, everything else made anew.
+
     The least score is chosen on fields composed from crops of role `confidence` and on the labelled
     fields of role `fit`, INT8 ranges are measured on fields composed from crops of fold roles.
     """
     import numpy as np
 
-    from heme_edge.bundle import load_bundle
+    from heme_edge.bundle import MANIFEST, load_bundle
     from heme_edge.sim.compose import Composed, Marrow, compose
     from heme_edge.sim.lens import random_lens
     from heme_export.detector import bundle_with_detector
@@ -61,10 +63,15 @@ def detector(
     for pattern, um in cameras:
         wanted = Fields(fields, annotations, split, FIT, label, pattern, um)
         groups[pattern] = [as_composed(one) for one in read_labelled(wanted)]
+    if (run / MANIFEST).is_file():
+        source, network = load_bundle(run), None
+        provenance = source.info.detector.get("provenance", {})
+    else:
+        source, network, provenance = load_bundle(bundle), load_detector(run), provenance_of(run)
     made = bundle_with_detector(
-        load_bundle(bundle), load_detector(run), out,
+        source, network, out,
         composed(FOLDS, CALIBRATION, CALIBRATION_SEED),
         groups, groups["composed"],
-        provenance_of(run), click.echo, former_share,
+        provenance, click.echo, former_share,
     )  # fmt: skip
     click.echo(f"bundle: {made.path}")

@@ -170,7 +170,7 @@ def carry_detector(bundle: Bundle, folder: Path) -> dict[str, Any]:
 
 def bundle_with_detector(
     bundle: Bundle,
-    network: CentreNet,
+    network: CentreNet | None,
     out: Path,
     calibration: Sequence[Composed],
     groups: Groups,
@@ -183,7 +183,7 @@ def bundle_with_detector(
 
     Args:
         bundle: the bundle.
-        network: the detector.
+        network: the detector; None: the bundle's own, of which the fp32 file is kept.
         out: where to write; may be the bundle's own folder.
         calibration: fields that measure the INT8 ranges, of fold roles.
         groups: fields that the least score is chosen on.
@@ -197,10 +197,13 @@ def bundle_with_detector(
     """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        export_network(network, work / FILES["fp32"])
-        if former_share:
-            former = spec_of(bundle).files["fp32"]
-            mix_in(work / FILES["fp32"], bundle.path / former, former_share)
+        if network is None:
+            shutil.copy(bundle.path / spec_of(bundle).files["fp32"], work / FILES["fp32"])
+        else:
+            export_network(network, work / FILES["fp32"])
+            if former_share:
+                former = spec_of(bundle).files["fp32"]
+                mix_in(work / FILES["fp32"], bundle.path / former, former_share)
         best = judged(work / FILES["fp32"], groups)
         clumps = clump_score(work / FILES["fp32"], composed)
         say(f"least score {best.least}, of clumps {clumps}: {best.words()}")
@@ -215,7 +218,7 @@ def bundle_with_detector(
             "um_per_px": WORKING_UM_PER_PX,
             "stride": STRIDE,
             "measured": {name: one.as_dict() for name, one in best.scores.items()},
-            "provenance": provenance | {"former_share": former_share},
+            "provenance": {"former_share": former_share} | provenance,
         }
         old = {MANIFEST, *detector_files(bundle.info)}
 

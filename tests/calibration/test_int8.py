@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from heme_calibration.crops import folder_crops, is_refused, refused_hashes
 from heme_calibration.int8 import depths, load_prepared, quantise
 from heme_calibration.ranges import load_ranges, measure_ranges, save_ranges
+from heme_calibration.rounding import rounded
 from heme_calibration.shifts import take_off
 from heme_edge.bundle import DEFAULT_BUNDLE
 from heme_edge.crops import Image
@@ -247,8 +248,7 @@ def test_shifts_are_what_rounded_weights_add(network: Path) -> None:
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     conv = next(n for n in model.graph.node if n.name == "one")
     weights = constants[conv.input[1]]
-    step = np.abs(weights).max((1, 2, 3), keepdims=True) / 127
-    error = np.round(weights / step) * step - weights
+    error = rounded(weights)[0] - weights
     mean = np.zeros((3, 3, 3))
     for crop in noise(32):
         x = crop.transpose(2, 0, 1) / 64

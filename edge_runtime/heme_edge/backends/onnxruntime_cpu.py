@@ -31,10 +31,6 @@ def why_not() -> str:
 def session_options(threads: int) -> Any:
     """How ONNX Runtime runs every model here.
 
-    On CPUs without VNNI its kernels for signed eight-bit weights let sums saturate at 16 bits: one
-    crop in twenty-five got another name. There it is told to take the slower ones that do not;
-    elsewhere that has no effect.
-
     Args:
         threads: within one operator; 0 is one for each core.
     """
@@ -43,7 +39,6 @@ def session_options(threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

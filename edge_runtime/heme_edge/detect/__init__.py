@@ -16,7 +16,7 @@ DETECTORS = (AUTO, LEARNED, CLASSICAL)
 
 
 def open_detector(
-    name: str = AUTO, bundle: Bundle | None = None, precision: str = "fp32"
+    name: str = AUTO, bundle: Bundle | None = None, precision: str = "int8"
 ) -> Detector:
     """The detector of that name.
 
@@ -24,7 +24,8 @@ def open_detector(
         name: ``learned`` (of the bundle), ``classical`` (needs no weights), or ``auto``: the
             learned one where the bundle has one, else the classical one.
         bundle: None is the default one.
-        precision: of the learned one: ``fp32`` or ``int8``.
+        precision: of the learned one: ``fp32``, or ``int8`` where the bundle has it, which is where
+            that finds what fp32 finds.
 
     Raises:
         DetectorError: no detector has that name, or the bundle has none, or it cannot be used.

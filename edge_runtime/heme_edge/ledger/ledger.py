@@ -76,7 +76,7 @@ class CellLedger:
         self.duplicates_refused = 0
         self._places: dict[int, Places[Entry]] = {}
         self._looks = Looks()
-        self._passed_over: tuple[int, Area] | None = None
+        self._done: tuple[int, Area] | None = None
         self._open: dict[int, Entry] = {}
         self.ids: Iterator[int] = count()
 
@@ -94,10 +94,9 @@ class CellLedger:
         """What of a frame should be searched: a new area, and entries that are not known yet.
 
         Returns:
-            the rectangle around it, and what is needed of the picture around that; along one
-            border alone where it lies along two, as when the stage moves aslant, and what was
-            passed over so has its turn in the next call; the whole frame where it is all over;
-            None: nothing.
+            the rectangle around it, and what is needed of the picture around that; where that is
+            most of the frame, as when the stage moves aslant or has jumped, one half or one side,
+            and what was passed over so has its turn in the next call; None: nothing.
         """
         new = self._looks.fewer(window.patch, window.area(LOOKED_UM), self.rules.looks)
         unknown = [
@@ -112,12 +111,14 @@ class CellLedger:
             return window.area()
         left, top, right, bottom = window.area()
         places = np.clip(places, (left, top), (right, bottom))
-        over, self._passed_over = self._passed_over, None
-        if over is not None and over[0] == window.patch and not inside(places, over[1]).all():
-            return part_around(places[~inside(places, over[1])], window.area())
-        part = part_around(places, window.area())
-        if not inside(places, part).all():
-            self._passed_over = window.patch, part
+        before, self._done = self._done, None
+        if before is not None and before[0] == window.patch:
+            rest = places[~inside(places, before[1])]
+            if len(rest):
+                return part_around(rest, window.area())[0]
+        part, done = part_around(places, window.area())
+        if not inside(places, done).all():
+            self._done = window.patch, done
         return part
 
     def nameless(self, window: Window) -> list[Entry]:

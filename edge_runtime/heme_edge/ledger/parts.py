@@ -12,22 +12,36 @@ MARGIN_UM = 36.0
 LEAST_UM = 84.0
 """No part is narrower: the light of bare glass must be seen in it."""
 MOST_OF_FRAME = 0.5
-"""A larger part is not worth cutting out."""
+"""A larger part is not searched at once."""
 
 Points = NDArray[np.float64]
 
 
-def part_around(places: Points, frame: Area) -> Area:
+def part_around(places: Points, frame: Area) -> tuple[Area, Area]:
     """The part of a frame with places ``[N, 2]``, µm, and a margin.
 
-    Where that is most of the frame: the part with those along one of its borders, a third of the
-    frame, if at least half of them lie there; else the whole frame.
+    Where that is most of the frame: the part with those in one half of it, or along one of its
+    borders, a third of the frame, if at least half of them lie there; whichever shows more of them
+    for its size.
+
+    Returns:
+        the part, and what of it holds the places that it is meant for.
     """
     area = _with_margin(places, frame)
-    if _size(area) <= MOST_OF_FRAME * _size(frame):
-        return area
-    along = max(_thirds(places, frame), key=len)
-    return _with_margin(along, frame) if 2 * len(along) >= len(places) else frame
+    if not is_most(area, frame):
+        return area, area
+    choices = [
+        (_with_margin(there, frame), within, len(there))
+        for within in (*_halves(frame), *_thirds(frame))
+        if 2 * len(there := places[inside(places, within)]) >= len(places)
+    ]
+    part, within, _ = max(choices, key=lambda choice: choice[2] / _size(choice[0]))
+    return part, within
+
+
+def is_most(area: Area, frame: Area) -> bool:
+    """Whether a part is most of a frame."""
+    return _size(area) > MOST_OF_FRAME * _size(frame)
 
 
 def inside(places: Points, area: Area) -> NDArray[np.bool_]:
@@ -35,12 +49,25 @@ def inside(places: Points, area: Area) -> NDArray[np.bool_]:
     return np.asarray(((places >= area[:2]) & (places <= area[2:])).all(1), np.bool_)
 
 
-def _thirds(places: Points, frame: Area) -> list[Points]:
-    """Places in the left, the upper, the right and the lower third of a frame."""
-    low, high = np.array(frame[:2]), np.array(frame[2:])
-    first = places < low + (high - low) / 3
-    last = places > high - (high - low) / 3
-    return [places[sides[:, axis]] for sides in (first, last) for axis in (0, 1)]
+def _halves(frame: Area) -> list[Area]:
+    """The halves of a frame, across its longer side."""
+    left, top, right, bottom = frame
+    x, y = (left + right) / 2, (top + bottom) / 2
+    if right - left >= bottom - top:
+        return [(left, top, x, bottom), (x, top, right, bottom)]
+    return [(left, top, right, y), (left, y, right, bottom)]
+
+
+def _thirds(frame: Area) -> list[Area]:
+    """The left, the upper, the right and the lower third of a frame."""
+    left, top, right, bottom = frame
+    x, y = (right - left) / 3, (bottom - top) / 3
+    return [
+        (left, top, left + x, bottom),
+        (left, top, right, top + y),
+        (right - x, top, right, bottom),
+        (left, bottom - y, right, bottom),
+    ]
 
 
 def _with_margin(places: Points, frame: Area) -> Area:

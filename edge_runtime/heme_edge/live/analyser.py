@@ -13,6 +13,7 @@ from heme_edge.crops import Image, cut_crops
 from heme_edge.draw import COUNTED, LEFT_OUT, NEW, UNSURE, ShownCell
 from heme_edge.field_score import EMPTY, score_field
 from heme_edge.ledger import SEPARATE, CellLedger, Entry, Merged, View, Window
+from heme_edge.ledger.parts import is_most
 from heme_edge.ledger.window import HALF_CROP_UM, Area
 from heme_edge.live.part import Part
 from heme_edge.live.slots import Placed
@@ -24,8 +25,8 @@ from heme_edge.tally import UNCERTAIN, Tally
 
 NOTHING_NEW = "nothing-new"
 BATCH = 8
-"""Crops that are named of one frame of a live source, half of them where all of it is searched and
-twice as many where nothing is; the rest has its turn in the next."""
+"""Crops that are named of one frame of a live source, half of them where most of it is searched
+and twice as many where nothing is; the rest has its turn in the next."""
 STILL_UM = 0.25
 """A stage that moves less between two frames stands still."""
 
@@ -142,10 +143,8 @@ class Analyser:
         pairs: dict[int, tuple[DetectedCell, Entry]] = {}
         area, batch = self.ledger.wanted(placed.window), self.batch
         if area is not None:
-            merged, pairs, not_used = self._search(placed, area)
-            if not_used:
-                return [], not_used
-            if batch and area == placed.window.area():
+            merged, pairs = self._search(placed, area)
+            if batch and is_most(area, placed.window.area()):
                 batch //= 2
         elif batch:
             batch *= 2
@@ -175,12 +174,12 @@ class Analyser:
 
     def _search(
         self, placed: Placed, area: Area
-    ) -> tuple[list[Merged], dict[int, tuple[DetectedCell, Entry]], str]:
+    ) -> tuple[list[Merged], dict[int, tuple[DetectedCell, Entry]]]:
         """Enters what an area shows.
 
         Returns:
             merged entries; cells (px of the frame) that another view is of use for, and their
-            entries, by its number; why the frame was of no use, or empty.
+            entries, by its number.
         """
         part = Part.of(placed.frame, placed.window, area)
         window, separate = part.window, self.ledger.rules == SEPARATE
@@ -195,8 +194,6 @@ class Analyser:
         cells = [cell for cell in looking.result().cells if part.tells_of(cell)]
         if part.is_whole or score.verdict != EMPTY:  # a part without cells says nothing of the rest
             self._field = score.verdict
-        if part.is_whole and not score.readable and not separate:
-            return [], {}, score.verdict
         can = Nameable.of(part.image, score, 0.0 if separate else HALF_CROP_UM / window.um_per_px)
         seen = self.ledger.see(window, cells, can.problem)
         pairs: dict[int, tuple[DetectedCell, Entry]] = {}
@@ -204,7 +201,7 @@ class Analyser:
             nameable = not can.problem(cell.x_px, cell.y_px, cell.radius_px)
             if nameable and self.ledger.needs_name(entry):
                 pairs.setdefault(entry.id, (part.in_frame(cell), entry))
-        return seen.merged, pairs, ""
+        return seen.merged, pairs
 
     def _known(self, placed: Placed) -> dict[int, tuple[DetectedCell, Entry]]:
         """Cells that need not be found again to be named, where the ledger has them."""
