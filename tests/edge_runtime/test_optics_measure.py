@@ -6,8 +6,9 @@ import pytest
 from heme_edge.crops import Image
 from heme_edge.errors import OpticsError
 from heme_edge.optics.apply import Corrector
+from heme_edge.optics.flat_field import gains_from_fields
 from heme_edge.optics.measure import ScaleRequest, measure_profile
-from heme_edge.optics.profile import OpticsProfile
+from heme_edge.optics.profile import GRID, OpticsProfile
 from heme_edge.optics.watch import watch
 from heme_edge.sim.palette import BACKGROUND
 from heme_edge.sim.stage import SimulatedStage
@@ -35,6 +36,22 @@ def test_vignette_from_fields(count: int, left: float) -> None:
     by = light(0.4)
     profile = measure([dimmed(image, by) for image in smears(count)])
     assert unevenness(profile, by) < left
+
+
+def test_what_lies_over_most_of_a_field_does_not_bend_its_light() -> None:
+    """A free surface of degree 4 followed faint cover in one dense field: 6 % was left, not 1 %."""
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in GRID), indexing="ij")
+    by, left = 1 - 0.4 * (x * x + y * y) / 2, []
+    for seed in range(7):
+        rng = np.random.default_rng(seed)
+        cover = np.where(rng.random(GRID) < 0.7, rng.uniform(0.7, 1.0, GRID), 1.0)
+        grey = np.kron(200 * by * cover, np.ones((20, 20)))[..., None]
+        field = np.clip(np.rint(grey + rng.normal(0, 1.5, (*grey.shape[:2], 3))), 0, 255)
+        gains = gains_from_fields([field.astype(np.uint8)], np.ones(GRID, bool))
+        assert gains is not None
+        seen = gains * by[..., None]
+        left.append(np.abs(seen / np.median(seen, (0, 1)) - 1).max())
+    assert np.median(left) < 0.02
 
 
 def test_vignette_from_blanks() -> None:

@@ -56,6 +56,20 @@ def test_a_detector_goes_into_a_bundle_and_the_rest_stays(
     assert (made.path / FILES["fp32"]).read_bytes() != (before.path / FILES["fp32"]).read_bytes()
 
 
+def test_the_int8_file_of_a_bundles_own_detector_is_made_anew(tmp_path: Path) -> None:
+    before = load_bundle()
+    provenance = before.info.detector["provenance"]
+    made = bundle_with_detector(
+        before, None, tmp_path / "made", drawn(16), {"drawn": drawn(2)}, drawn(2), provenance, print
+    )
+    assert (made.path / FILES["fp32"]).read_bytes() == (before.path / FILES["fp32"]).read_bytes()
+    assert (made.path / FILES["int8"]).read_bytes() != (before.path / FILES["int8"]).read_bytes()
+    assert made.info.detector["provenance"] == provenance
+    field = drawn(1)[0].image
+    found = [len(open_detector("learned", made, p).find(field, 0.5)) for p in ("int8", "fp32")]
+    assert found[0] == found[1] > 0
+
+
 def test_a_share_of_the_former_detector_is_mixed_in(tmp_path: Path) -> None:
     former = load_bundle().path / FILES["fp32"]
     field = np.ascontiguousarray(drawn(1)[0].image[:128, :128])[None]
