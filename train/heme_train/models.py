@@ -87,9 +87,11 @@ def preprocessing(mean: tuple[float, ...], std: tuple[float, ...], standardise: 
             pixels = crops.float().permute(0, 3, 1, 2)
             if not standardise:
                 return pixels * self.scale + self.shift
-            centred = pixels - pixels.mean((2, 3), keepdim=True)
-            deviation = (centred * centred).mean((2, 3), keepdim=True).sqrt()
-            return centred / (deviation + 4.0)
+            # Flat: ONNX Runtime would subtract with channels last, 30 times as slow.
+            channels = pixels.flatten(2)
+            centred = channels - channels.mean(2, keepdim=True)
+            deviation = (centred * centred).mean(2, keepdim=True).sqrt()
+            return (centred / (deviation + 4.0)).reshape(pixels.shape)
 
     return Preprocessing().eval()
 
