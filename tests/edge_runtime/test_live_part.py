@@ -87,10 +87,16 @@ def test_what_is_new_all_over_is_searched_in_halves() -> None:
 
 
 def test_of_a_tall_frame_the_halves_lie_above_each_other() -> None:
-    places = np.vstack([strip(x) for x in range(8, 100, 16)])
-    part, within = part_around(places, (0.0, 0.0, 100.0, 240.0))
-    assert within == (0, 0, 100, 120)
-    assert part == (0, 0, 100, 120 + MARGIN_UM)
+    places = np.vstack([(x, y) for x in range(8, 200, 16) for y in range(8, 400, 16)])
+    part, within = part_around(places, (0.0, 0.0, 200.0, 400.0))
+    assert within == (0, 0, 200, 200)
+    assert part == (0, 0, 200, 200 + MARGIN_UM)
+
+
+def test_a_small_frame_is_searched_whole() -> None:
+    small = (0.0, 0.0, 160.0, 120.0)
+    places = np.vstack([(x, y) for x in range(8, 160, 16) for y in range(8, 120, 16)])
+    assert part_around(places, small)[0] == small
 
 
 def test_a_part_tells_of_what_its_own_borders_do_not_cut() -> None:

@@ -12,7 +12,8 @@ MARGIN_UM = 36.0
 LEAST_UM = 84.0
 """No part is narrower: the light of bare glass must be seen in it."""
 MOST_OF_FRAME = 0.5
-"""A larger part is not searched at once."""
+AT_ONCE_UM2 = 40_000.0
+"""A part that is larger than both is not searched at once."""
 
 Points = NDArray[np.float64]
 
@@ -20,7 +21,7 @@ Points = NDArray[np.float64]
 def part_around(places: Points, frame: Area) -> tuple[Area, Area]:
     """The part of a frame with places ``[N, 2]``, µm, and a margin.
 
-    Where that is most of the frame: the part with those in one half of it, or along one of its
+    Where that is most of a large frame: the part with those in one half of it, or along one of its
     borders, a third of the frame, if at least half of them lie there; whichever shows more of them
     for its size.
 
@@ -40,8 +41,8 @@ def part_around(places: Points, frame: Area) -> tuple[Area, Area]:
 
 
 def is_most(area: Area, frame: Area) -> bool:
-    """Whether a part is most of a frame."""
-    return _size(area) > MOST_OF_FRAME * _size(frame)
+    """Whether a part is most of a frame, and large."""
+    return _size(area) > max(MOST_OF_FRAME * _size(frame), AT_ONCE_UM2)
 
 
 def inside(places: Points, area: Area) -> NDArray[np.bool_]:
