@@ -152,8 +152,13 @@ class Analyser:
         if area is None and not pairs:
             return [], NOTHING_NEW
         leaves = self._leaves(placed.window)
-        order = sorted(pairs.values(), key=lambda pair: (len(pair[1].views), leaves(pair[1])))
-        self._name(placed, order[:batch])
+
+        def turn(pair: tuple[DetectedCell, Entry]) -> tuple[bool, int, float]:
+            """Every cell is named once before any is twice; then those that lack least."""
+            views = len(pair[1].views)
+            return views > 0, -views, leaves(pair[1])
+
+        self._name(placed, sorted(pairs.values(), key=turn)[:batch])
         return merged, ""
 
     def _leaves(self, window: Window) -> Callable[[Entry], float]:
