@@ -13,7 +13,8 @@ demo: .venv/runtime.stamp
 # Two processes on two cores: threads of each beside them only wait for one another.
 test: .venv/dev.stamp $(BINDINGS)/stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-	  --durations 30
+	  --durations 30 -m 'not alone'
+	$(BIN)/pytest -m alone
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .

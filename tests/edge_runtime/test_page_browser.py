@@ -213,6 +213,7 @@ ALL_ARE = """code => {
 }"""
 
 
+@pytest.mark.alone
 def test_20000_cells_open_and_filter_in_under_a_second(
     browser: Any, tmp_path: Path, errors: list[str]
 ) -> None:
