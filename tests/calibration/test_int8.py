@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -240,6 +241,33 @@ def test_schemes(network: Path, tmp_path: Path, scheme: str) -> None:
         assert kinds == {"int8"}
         assert all(constants[n.input[2]] == 0 for n in scales)
         assert not biases
+
+
+@pytest.mark.parametrize("scheme", ["u8-asymmetric", "s8-symmetric"])
+def test_max_pooling_is_of_bytes_and_says_the_same(
+    network: Path, tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx.load(network)
+    clip = next(i for i, node in enumerate(model.graph.node) if node.name == "clip")
+    model.graph.node[clip + 1].input[0] = "m1"
+    sides = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    model.graph.node.insert(clip + 1, helper.make_node("MaxPool", ["a1"], ["m1"], "max", **sides))
+    onnx.save(model, tmp_path / "fp32.onnx")
+    bounds = measure_ranges(tmp_path / "fp32.onnx", noise(20), ("MinMax",)).bounds["MinMax"]
+
+    def answers(name: str) -> object:
+        quantise(load_prepared(tmp_path / "fp32.onnx"), tmp_path / name, bounds, scheme)
+        session = onnxruntime.InferenceSession(tmp_path / name)
+        return session.run(None, {"crops": np.stack(list(noise(4)))})[0].tolist()
+
+    said = answers("bytes.onnx")
+    graph = onnx.load(tmp_path / "bytes.onnx").graph
+    pool = next(node for node in graph.node if node.name == "max")
+    made = {name: node.op_type for node in graph.node for name in node.output}
+    assert made[pool.input[0]] == "DequantizeLinear"
+    assert {n.op_type for n in graph.node if pool.output[0] in n.input} == {"QuantizeLinear"}
+    monkeypatch.setattr("heme_calibration.int8._pool_bytes", lambda graph: None)
+    assert answers("floats.onnx") == said
 
 
 def test_shifts_are_what_rounded_weights_add(network: Path) -> None:
