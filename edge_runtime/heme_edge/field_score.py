@@ -131,10 +131,10 @@ def score_field(
     green = np.ascontiguousarray(small[..., 1])
     size = image.shape[1], image.shape[0]
     shape = _grid(small)
-    if np.percentile(green[::2, ::2], 95) < MIN_BRIGHT:
+    if at_share(_levels(green), 0.95) < MIN_BRIGHT:
         return _whole(BLACK, shape, size)
     view = inner_part(field_of_view(small))
-    glass = max(float(np.percentile(green[view], 97)), glass or 1.0)
+    glass = max(float(at_share(_levels(green, view), 0.97)), glass or 1.0)
     verdicts, blurs = _judge(green, view, glass, shape, thick)
     in_view = verdicts >= 0
     counts = np.bincount(verdicts[in_view], minlength=len(VERDICTS))
@@ -192,7 +192,7 @@ def _judge(
         inside = view[window]
         if np.count_nonzero(inside) < LEAST_IN_VIEW * inside.size:
             continue
-        levels = np.bincount(green[window][inside], minlength=256) / np.count_nonzero(inside)
+        levels = _levels(green[window], inside)
         if contrast(levels) < MIN_CONTRAST:
             verdicts[place] = VERDICTS.index(EMPTY)
             continue
@@ -221,8 +221,21 @@ def _windows(
 
 def contrast(levels: NDArray[np.float64]) -> int:
     """Spread of green between 0.2 and 99.8 %, from the shares of its 256 levels."""
-    low, high = np.searchsorted(np.cumsum(levels), (0.002, 0.998))
-    return int(high - low)
+    return at_share(levels, 0.998) - at_share(levels, 0.002)
+
+
+def at_share(levels: NDArray[np.float64], share: float) -> int:
+    """The level that a share of the pixels does not exceed, from the shares of 256 levels."""
+    return int(np.searchsorted(np.cumsum(levels), share))
+
+
+def _levels(green: NDArray[np.uint8], view: Mask | None = None) -> NDArray[np.float64]:
+    """Shares of the 256 levels of green."""
+    import cv2
+
+    mask = None if view is None else view.astype(np.uint8)
+    counts = cv2.calcHist([green], [0], mask, [256], [0, 256]).ravel().astype(np.float64)
+    return np.asarray(counts / max(1.0, counts.sum()), np.float64)
 
 
 def is_heap(levels: NDArray[np.float64], glass: float) -> bool:

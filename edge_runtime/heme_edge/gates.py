@@ -25,6 +25,7 @@ from heme_edge.field_score import (
     SATURATED,
     SATURATED_BRIGHT,
     TOO_THICK,
+    at_share,
     contrast,
     edge_blur_um,
     inner_part,
@@ -147,8 +148,8 @@ class Gates:
 def _light(green: NDArray[np.uint8]) -> str:
     """``black``, ``saturated``, ``empty``, ``too-thick`` or nothing, of what is in view."""
     levels = np.bincount(green, minlength=256) / max(1, green.size)
-    bright, glass = np.searchsorted(np.cumsum(levels), (0.95, 0.97))
-    if bright < MIN_BRIGHT:
+    glass = at_share(levels, 0.97)
+    if at_share(levels, 0.95) < MIN_BRIGHT:
         return BLACK
     if contrast(levels) < MIN_CONTRAST:
         return SATURATED if glass >= SATURATED_BRIGHT else EMPTY

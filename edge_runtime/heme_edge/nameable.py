@@ -36,7 +36,7 @@ class Nameable:
     @classmethod
     def of(cls, image: Image, score: FieldScore | None, margin_px: float = 0.0) -> Nameable:
         """For a picture RGB uint8 ``[H, W, 3]``."""
-        seen = field_of_view(np.ascontiguousarray(image[::STEP, ::STEP]))
+        seen = field_of_view(image[::STEP, ::STEP])
         size_px = image.shape[1], image.shape[0]
         return cls(score, None if seen.all() else seen, size_px, margin_px)
 

@@ -21,6 +21,8 @@ DARK_SHARE = 0.3
 """A pixel is surround when its brightest channel is below this share of the bright level."""
 LEAST_BRIGHT = 12
 """Below this bright level (of 255) the frame is black and shows no round field."""
+CORNERS = 40
+"""A corner is a square whose side is so small a part of the shorter side."""
 FILLED = 0.97
 """A field that covers more than this share of the picture is the whole picture."""
 
@@ -35,6 +37,8 @@ def field_of_view(image: Image) -> Mask:
         bool ``[H, W]``; all True for an ordinary rectangular field and for a black frame.
     """
     height, width = image.shape[:2]
+    if _bright_corners(image):
+        return np.ones((height, width), np.bool_)
     small = _bright(_looked_at(image))
     hull = _lit_hull(small)
     if hull is None:
@@ -42,9 +46,27 @@ def field_of_view(image: Image) -> Mask:
     return cv2.resize(hull, (width, height), interpolation=cv2.INTER_LINEAR) > 127
 
 
+def _step(image: Image) -> int:
+    return max(1, max(image.shape[:2]) // (2 * LOOK_PX))
+
+
 def _looked_at(image: Image) -> Image:
-    step = max(1, max(image.shape[:2]) // (2 * LOOK_PX))
+    step = _step(image)
     return shrunk(np.ascontiguousarray(image[::step, ::step]), LOOK_PX)
+
+
+def _bright_corners(image: Image) -> bool:
+    """Whether three corners are so bright that they are lit at any level, at a tenth of the work.
+
+    Where the mean of one channel is bright a pixel is.
+    """
+    side, step = max(1, min(image.shape[:2]) // CORNERS), _step(image)
+    corners = (
+        image[rows, columns]
+        for rows in (slice(0, side, step), slice(-side, None, step))
+        for columns in (slice(0, side, step), slice(-side, None, step))
+    )
+    return sum(max(cv2.mean(c.copy())[:3]) > DARK_SHARE * 255 for c in corners) >= 3
 
 
 def _bright(image: Image) -> Image:
@@ -71,6 +93,6 @@ def _lit_hull(bright: Image) -> Image | None:
 
 def _dark_corners(lit: Image) -> bool:
     """Whether two corners or more are dark; one may be a cell or a pointer."""
-    side = max(1, min(lit.shape) // 40)
+    side = max(1, min(lit.shape) // CORNERS)
     corners = (lit[:side, :side], lit[:side, -side:], lit[-side:, :side], lit[-side:, -side:])
     return sum(not corner.any() for corner in corners) >= 2

@@ -52,8 +52,9 @@ def background(image: Image, field: Mask, step: int = 2) -> NDArray[np.float64]:
         field: the pixels to look at; at least one must be True.
         step: of the rows and columns that are looked at.
     """
-    looked = field[::step, ::step]
-    pixels = image[::step, ::step][looked] if looked.any() else image[field]
+    looked, pixels = field[::step, ::step], image[::step, ::step].reshape(-1, 3)
+    if not looked.all():
+        pixels = pixels[looked.ravel()] if looked.any() else image[field]
     low, high = np.percentile(pixels[:, 1], [WHITE_FROM, WHITE_TO])
     chosen = pixels[(pixels[:, 1] >= low) & (pixels[:, 1] <= high)]
     return np.asarray(np.maximum(np.median(chosen, axis=0), 8.0), np.float64)

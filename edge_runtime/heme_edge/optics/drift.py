@@ -26,7 +26,7 @@ WHITE_LIMIT = 0.12
 """Largest difference of a channel's share of the background, in ln."""
 _ALL = np.ones((CROP_PX, CROP_PX), np.bool_)
 _ROWS, _COLUMNS = np.mgrid[:CROP_PX, :CROP_PX] - (CROP_PX - 1) / 2
-_NEAR = np.hypot(_ROWS, _COLUMNS) < REACH_PX
+_NEAR = np.flatnonzero(np.hypot(_ROWS, _COLUMNS) < REACH_PX)
 
 
 def stain_features(crop: Image) -> tuple[Features, Features] | None:
@@ -40,13 +40,15 @@ def stain_features(crop: Image) -> tuple[Features, Features] | None:
         nucleus, then of cytoplasm, ``[6]``.
     """
     white = background(crop, _ALL)
-    density = -np.log10(np.maximum(crop, 4.0) / white)
-    index = density[..., 0] + density[..., 1] - BLUE_WEIGHT * density[..., 2]
-    nucleus = _NEAR & (index > NUCLEAR)
-    cytoplasm = _NEAR & ~nucleus & (density[..., 0] + density[..., 1] > TISSUE_DENSITY)
-    if min(nucleus.sum(), cytoplasm.sum()) < LEAST_PX:
+    densities = -np.log10(np.maximum(np.arange(256), 4.0)[:, None] / white)
+    near = crop.reshape(-1, 3).take(_NEAR, 0)
+    red, green, blue = (densities[:, c].take(near[:, c]) for c in range(3))
+    tissue = red + green
+    nucleus = tissue - BLUE_WEIGHT * blue > NUCLEAR
+    cytoplasm = ~nucleus & (tissue > TISSUE_DENSITY)
+    if min(map(np.count_nonzero, (nucleus, cytoplasm))) < LEAST_PX:
         return None
-    means = np.concatenate([density[nucleus].mean(0), density[cytoplasm].mean(0)])
+    means = [d[part].mean() for part in (nucleus, cytoplasm) for d in (red, green, blue)]
     return white, np.asarray(np.log(np.maximum(means, 0.01)), np.float64)
 
 
