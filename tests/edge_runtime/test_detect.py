@@ -273,11 +273,32 @@ def test_cells_in_a_round_field_and_not_on_its_rim(surround: int) -> None:
     near(sorted((c.x_px / 4, c.y_px / 4, 0.0) for c in cells), centres)
 
 
+@pytest.mark.parametrize("light", [0.2, 0.34, 1.0])
+def test_bright_corners_only_save_time(light: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing, _ = scene()
+    seen = (drawing.seen() * light).astype(np.uint8)
+    corner = seen.copy()
+    corner[:40, :40] = 3
+    pictures = [seen, corner, corner[:, ::-1], eyepiece(seen, 115), eyepiece(seen, 190)]
+    with_it = [field_of_view(picture) for picture in pictures]
+    monkeypatch.setattr("heme_edge.detect.field_of_view._bright_corners", lambda image: False)
+    for mask, picture in zip(with_it, pictures, strict=True):
+        assert (mask == field_of_view(picture)).all()
+
+
 def test_field_of_view_is_fast() -> None:
     frame = eyepiece(np.full((1080, 1920, 3), 220, np.uint8), 520)
     start = time.perf_counter()
     field_of_view(frame)
     assert time.perf_counter() - start < 0.25
+    whole = np.full((1080, 1920, 3), 220, np.uint8)
+    times = {}
+    for name, picture in (("round", frame), ("whole", whole)) * 5:
+        start = time.perf_counter()
+        field_of_view(picture)
+        taken = time.perf_counter() - start
+        times[name] = min(taken, times.get(name, taken))
+    assert times["whole"] < 0.5 * times["round"], "live looks at it several times a frame"
 
 
 def test_an_unknown_detector_is_one_sentence() -> None:
