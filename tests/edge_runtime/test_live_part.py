@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from heme_edge.detect.base import Detector, Finds
 from heme_edge.frames.base import Frame
 from heme_edge.ledger import CellLedger, Window
 from heme_edge.ledger.parts import MARGIN_UM, part_around
-from heme_edge.live.analyser import BATCH, NOTHING_NEW, Analysed, Analyser
+from heme_edge.live.analyser import NOTHING_NEW, Analysed, Analyser
+from heme_edge.live.pace import FRAME_S, LEAST, MOST, Pace
 from heme_edge.live.part import NEAR_UM, Part
 from heme_edge.live.run import _warm_up
 from heme_edge.live.slots import Placed
@@ -137,6 +141,13 @@ def watched() -> Iterator[tuple[Analyser, Watched]]:
     backend.close()
 
 
+class Slow(Pace):
+    """Of a machine on which there is never time."""
+
+    def crops(self, spent_s: float) -> int:
+        return LEAST
+
+
 def slide() -> Image:
     """Drawn fields side by side, 2560x960 px."""
     half = np.hstack([draw_field(1280, 480)] * 2)
@@ -176,11 +187,12 @@ def test_cells_of_a_known_place_are_named_without_being_found_again(
     watched: tuple[Analyser, Watched],
 ) -> None:
     analyser, detector = watched
+    analyser.pace = Slow()
     image, lines = slide(), []
     for number in range(40):
         lines.append(seen(analyser, image, number, 0))
     assert len(detector.shown) == 8
-    assert analyser.named > 4 * BATCH
+    assert analyser.named > 32
     assert lines[8].not_used == ""
     assert lines[-1].not_used == NOTHING_NEW
     assert {len(one.entry.views) for line in lines for one in line.counted} == {3}
@@ -201,4 +213,40 @@ def test_every_number_of_crops_is_shown_before_the_first_frame() -> None:
             return super().infer(crops)
 
     _warm_up(Counting(), Stopping())
-    assert met == set(range(1, 2 * BATCH + 1))
+    assert met == set(range(1, MOST + 1))
+
+
+def test_as_many_cells_are_named_as_there_is_time_for() -> None:
+    pace = Pace()
+    assert pace.crops(0.0) == LEAST
+    pace.named(LEAST - 1, 1.0)
+    assert pace.crops(0.0) == LEAST, "a single crop tells nothing"
+    pace.named(8, 8 * FRAME_S / 20)
+    assert pace.crops(0.0) == MOST
+    assert pace.crops(FRAME_S / 2) == 10
+    assert pace.crops(2 * FRAME_S) == LEAST
+    for _ in range(100):
+        pace.named(8, 8 * FRAME_S / 6)
+    assert pace.crops(0.0) in (5, 6)
+
+
+def test_on_a_slow_machine_fewer_are_named_of_a_frame_and_none_is_lost(
+    watched: tuple[Analyser, Watched],
+) -> None:
+    analyser, _ = watched
+    own, asked = analyser.namer.backend, []
+
+    class SlowBackend(FakeBackend):
+        def infer(self, crops: Image) -> tuple[np.ndarray, np.ndarray]:
+            asked.append(len(crops))
+            time.sleep(0.02 * len(crops))
+            return own.infer(crops)
+
+    analyser.namer = replace(analyser.namer, backend=SlowBackend())
+    image, counted = slide(), []
+    for number in range(40):
+        counted += seen(analyser, image, number, 0).counted
+    assert max(asked) == LEAST
+    assert sum(asked) == analyser.named > 32
+    assert Counter(len(one.entry.views) for one in counted) == {3: len(counted)}
+    assert 3 * len(counted) == analyser.named

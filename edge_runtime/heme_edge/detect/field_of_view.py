@@ -47,7 +47,7 @@ def field_of_view(image: Image) -> Mask:
 
 
 def _step(image: Image) -> int:
-    return max(1, max(image.shape[:2]) // (2 * LOOK_PX))
+    return max(1, int(max(image.shape[:2])) // (2 * LOOK_PX))
 
 
 def _looked_at(image: Image) -> Image:

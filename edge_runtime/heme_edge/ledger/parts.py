@@ -29,7 +29,7 @@ def part_around(places: Points, frame: Area) -> tuple[Area, Area]:
         the part, and what of it holds the places that it is meant for.
     """
     area = _with_margin(places, frame)
-    if not is_most(area, frame):
+    if _size(area) <= max(MOST_OF_FRAME * _size(frame), AT_ONCE_UM2):
         return area, area
     choices = [
         (_with_margin(there, frame), within, len(there))
@@ -38,11 +38,6 @@ def part_around(places: Points, frame: Area) -> tuple[Area, Area]:
     ]
     part, within, _ = max(choices, key=lambda choice: choice[2] / _size(choice[0]))
     return part, within
-
-
-def is_most(area: Area, frame: Area) -> bool:
-    """Whether a part is most of a frame, and large."""
-    return _size(area) > max(MOST_OF_FRAME * _size(frame), AT_ONCE_UM2)
 
 
 def inside(places: Points, area: Area) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,8 @@ from heme_edge.crops import Image, cut_crops
 from heme_edge.draw import COUNTED, LEFT_OUT, NEW, UNSURE, ShownCell
 from heme_edge.field_score import EMPTY, score_field
 from heme_edge.ledger import SEPARATE, CellLedger, Entry, Merged, View, Window
-from heme_edge.ledger.parts import is_most
 from heme_edge.ledger.window import HALF_CROP_UM, Area
+from heme_edge.live.pace import Pace
 from heme_edge.live.part import Part
 from heme_edge.live.slots import Placed
 from heme_edge.nameable import Nameable
@@ -24,9 +25,6 @@ from heme_edge.stage import LOST
 from heme_edge.tally import UNCERTAIN, Tally
 
 NOTHING_NEW = "nothing-new"
-BATCH = 8
-"""Crops that are named of one frame of a live source, half of them where most of it is searched
-and twice as many where nothing is; the rest has its turn in the next."""
 STILL_UM = 0.25
 """A stage that moves less between two frames stands still."""
 
@@ -75,7 +73,7 @@ class Analyser:
         namer: finds and names cells.
         ledger: of this camera's slide.
         tally: of all cameras.
-        batch: crops that are named of one frame at most; None: all.
+        pace: how many crops are named of one frame; None: all.
         keep_crops: whether each view of a cell keeps its crop until the cell is counted.
         used, not_used: frames that cells were looked for in, and why not in the others.
         named: cells that were named, each time.
@@ -85,7 +83,7 @@ class Analyser:
     namer: Namer
     ledger: CellLedger
     tally: Tally
-    batch: int | None = BATCH
+    pace: Pace | None = field(default_factory=Pace)
     keep_crops: bool = False
     used: int = 0
     not_used: Counter[str] = field(default_factory=Counter)
@@ -141,13 +139,9 @@ class Analyser:
         """Searches and names; returns merged entries, and why the frame was of no use."""
         merged: list[Merged] = []
         pairs: dict[int, tuple[DetectedCell, Entry]] = {}
-        area, batch = self.ledger.wanted(placed.window), self.batch
+        start, area = time.perf_counter(), self.ledger.wanted(placed.window)
         if area is not None:
             merged, pairs = self._search(placed, area)
-            if batch and is_most(area, placed.window.area()):
-                batch //= 2
-        elif batch:
-            batch *= 2
         pairs = self._known(placed) | pairs
         if area is None and not pairs:
             return [], NOTHING_NEW
@@ -158,7 +152,14 @@ class Analyser:
             views = len(pair[1].views)
             return views > 0, -views, leaves(pair[1])
 
-        self._name(placed, sorted(pairs.values(), key=turn)[:batch])
+        chosen = sorted(pairs.values(), key=turn)
+        if self.pace is None:
+            self._name(placed, chosen)
+            return merged, ""
+        found = time.perf_counter()
+        chosen = chosen[: self.pace.crops(found - start)]
+        self._name(placed, chosen)
+        self.pace.named(len(chosen), time.perf_counter() - found)
         return merged, ""
 
     def _leaves(self, window: Window) -> Callable[[Entry], float]:

@@ -18,7 +18,8 @@ from heme_edge.frames.live import LiveSource
 from heme_edge.frames.reopen import Reopened
 from heme_edge.frames.stream import without_password
 from heme_edge.ledger import MOVING, SEPARATE, CellLedger
-from heme_edge.live.analyser import BATCH, Analyser
+from heme_edge.live.analyser import Analyser
+from heme_edge.live.pace import Pace
 from heme_edge.live.placing import NO_MAP, EarlierMap
 from heme_edge.live.recording import Recording
 from heme_edge.live.request import Request, numbered
@@ -109,8 +110,8 @@ def open_camera(
         close_all([source])
         raise
     rules = SEPARATE if shows_separate_places(source) else MOVING
-    batch = BATCH if source.live else None
-    analyser = Analyser(namer, CellLedger(rules), tally, batch)
+    pace = Pace() if source.live else None
+    analyser = Analyser(namer, CellLedger(rules), tally, pace)
     return Camera(number, source, frames, scale, optics, analyser)
 
 

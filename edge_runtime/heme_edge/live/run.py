@@ -21,9 +21,9 @@ from heme_edge.bundle import Bundle, load_bundle
 from heme_edge.cli_support import EXIT_SOME_SKIPPED, note, show_error
 from heme_edge.crops import CROP_PX
 from heme_edge.detect import open_detector
-from heme_edge.live.analyser import BATCH
 from heme_edge.live.camera import CLOSE_WAIT_S, Camera, close_all, open_camera
 from heme_edge.live.goal import StopAtGoal, goal_of
+from heme_edge.live.pace import MOST
 from heme_edge.live.pause import Pause
 from heme_edge.live.reader import Reader
 from heme_edge.live.recorder import Recorder, open_recorder
@@ -147,7 +147,7 @@ def _warm_up(backend: Backend, stopping: Stopping) -> None:
 
     OpenVINO compiles for a size when it first meets it: for 0.7 s no frame would be looked at.
     """
-    for count in range(1, 2 * BATCH + 1):
+    for count in range(1, MOST + 1):
         stopping.check()
         backend.infer(np.zeros((count, CROP_PX, CROP_PX, 3), np.uint8))
 
