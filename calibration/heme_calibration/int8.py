@@ -59,6 +59,7 @@ def quantise(
     bounds: Mapping[str, tuple[float, float]],
     scheme: str,
     float_nodes: Collection[str] = (),
+    given_bytes: Collection[str] = (),
 ) -> None:
     """Writes an INT8 file: s8 weights per channel, Q/DQ where something enters a layer.
 
@@ -71,6 +72,8 @@ def quantise(
             symmetric activations and no quantised bias; ``s8-symmetric-fp16`` for TensorRT 10
             and later, where what is not quantised is half precision.
         float_nodes: names of nodes that are not quantised, besides preprocessing and head.
+        given_bytes: names of those of them whose input is in eight bits all the same, so that the
+            layer before, whose output it is, runs in eight bits: kernels write what they read.
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
@@ -102,6 +105,9 @@ def quantise(
             "OpTypesToExcludeOutputQuantization": list(QUANTISED_OPERATORS),
         },
     )
+    for node in model.graph.node:
+        if node.name in given_bytes:
+            quantiser.quantize_activation_tensor(node.input[0])
     quantiser.quantize_model()
     _pool_bytes(quantiser.model.graph())
     quantiser.model.save_model_to_file(str(int8))

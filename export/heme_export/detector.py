@@ -145,9 +145,10 @@ def quantise_network(
     for count in FLOAT_LAYERS:
         model = load_prepared(fp32)
         inside = depths(model)
-        kept = {name for name, depth in inside.items() if depth <= count} | {names[-1]}
+        last = {names[-1]}
+        kept = {name for name, depth in inside.items() if depth <= count} | last
         quantise(take_off(model, ranges.shifts, kept), int8, ranges.bounds["Percentile"],
-                 "u8-asymmetric", kept)  # fmt: skip
+                 "u8-asymmetric", kept, last)  # fmt: skip
         got = judged(int8, groups, (wanted.least,))
         say(f"{int8.name}, {count} float layers: {got.words()}")
         if all(_keeps(got.scores[name], one) for name, one in wanted.scores.items()):

@@ -243,6 +243,17 @@ def test_schemes(network: Path, tmp_path: Path, scheme: str) -> None:
         assert not biases
 
 
+def test_a_float_layer_may_be_given_bytes(network: Path, tmp_path: Path) -> None:
+    bounds = measure_ranges(network, noise(20), ("MinMax",)).bounds["MinMax"]
+    for given_bytes, maker in ((), "Clip"), (["two"], "DequantizeLinear"):
+        model = load_prepared(network)
+        quantise(model, tmp_path / "q.onnx", bounds, "u8-asymmetric", ["two"], given_bytes)
+        graph = onnx.load(tmp_path / "q.onnx").graph
+        two = next(node for node in graph.node if node.name == "two")
+        assert two.input[1] == "w2", "its weights stay"
+        assert maker in {node.op_type for node in graph.node if two.input[0] in node.output}
+
+
 @pytest.mark.parametrize("scheme", ["u8-asymmetric", "s8-symmetric"])
 def test_max_pooling_is_of_bytes_and_says_the_same(
     network: Path, tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnxruntime import InferenceSession
@@ -65,6 +66,14 @@ def test_the_int8_file_of_a_bundles_own_detector_is_made_anew(tmp_path: Path) ->
     assert (made.path / FILES["fp32"]).read_bytes() == (before.path / FILES["fp32"]).read_bytes()
     assert (made.path / FILES["int8"]).read_bytes() != (before.path / FILES["int8"]).read_bytes()
     assert made.info.detector["provenance"] == provenance
+    for bundle in (made, before):
+        graph = onnx.load(bundle.path / FILES["int8"]).graph
+        makers = {name: node.op_type for node in graph.node for name in node.output}
+        layers = [node for node in graph.node if node.op_type == "Conv"]
+        assert {makers[node.input[0]] for node in layers} == {"DequantizeLinear"}, (
+            "the layer before one that is given single precision runs in it"
+        )
+        assert makers.get(layers[-1].input[1]) is None, "the last keeps its weights"
     field = drawn(1)[0].image
     found = [len(open_detector("learned", made, p).find(field, 0.5)) for p in ("int8", "fp32")]
     assert found[0] == found[1] > 0
