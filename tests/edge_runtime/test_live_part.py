@@ -144,7 +144,7 @@ def watched() -> Iterator[tuple[Analyser, Watched]]:
 class Slow(Pace):
     """Of a machine on which there is never time."""
 
-    def crops(self, spent_s: float) -> int:
+    def cells(self, spent_s: float) -> int:
         return LEAST
 
 
@@ -218,16 +218,16 @@ def test_every_number_of_crops_is_shown_before_the_first_frame() -> None:
 
 def test_as_many_cells_are_named_as_there_is_time_for() -> None:
     pace = Pace()
-    assert pace.crops(0.0) == LEAST
+    assert pace.cells(0.0) == LEAST
     pace.named(LEAST - 1, 1.0)
-    assert pace.crops(0.0) == LEAST, "a single crop tells nothing"
+    assert pace.cells(0.0) == LEAST, "a few tell nothing"
     pace.named(8, 8 * FRAME_S / 20)
-    assert pace.crops(0.0) == MOST
-    assert pace.crops(FRAME_S / 2) == 10
-    assert pace.crops(2 * FRAME_S) == LEAST
+    assert pace.cells(0.0) == MOST
+    assert pace.cells(FRAME_S / 2) == 10
+    assert pace.cells(2 * FRAME_S) == LEAST
     for _ in range(100):
         pace.named(8, 8 * FRAME_S / 6)
-    assert pace.crops(0.0) in (5, 6)
+    assert pace.cells(0.0) in (5, 6)
 
 
 def test_on_a_slow_machine_fewer_are_named_of_a_frame_and_none_is_lost(

@@ -73,7 +73,7 @@ class Analyser:
         namer: finds and names cells.
         ledger: of this camera's slide.
         tally: of all cameras.
-        pace: how many crops are named of one frame; None: all.
+        pace: how many cells are named of one frame; None: all.
         keep_crops: whether each view of a cell keeps its crop until the cell is counted.
         used, not_used: frames that cells were looked for in, and why not in the others.
         named: cells that were named, each time.
@@ -157,7 +157,7 @@ class Analyser:
             self._name(placed, chosen)
             return merged, ""
         found = time.perf_counter()
-        chosen = chosen[: self.pace.crops(found - start)]
+        chosen = chosen[: self.pace.cells(found - start)]
         self._name(placed, chosen)
         self.pace.named(len(chosen), time.perf_counter() - found)
         return merged, ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 FRAME_S = 0.045
 """Searching and naming of a live frame take about so long, where that is enough for ``LEAST``."""
 LEAST, MOST = 4, 16
-"""Crops of one frame. Fewer would save little: they are named side by side."""
+"""Cells of one frame. Fewer would save little: they are named side by side."""
 NEWEST = 0.1
 """Weight of the newest measurement."""
 
@@ -20,16 +20,16 @@ class Pace:
     on one that is slow, fewer, so that what is shown is not late.
     """
 
-    _crop_s: float = 0.0
+    _cell_s: float = 0.0
 
-    def crops(self, spent_s: float) -> int:
+    def cells(self, spent_s: float) -> int:
         """How many may be named of a frame on which so many seconds were spent already."""
-        if not self._crop_s:
+        if not self._cell_s:
             return LEAST
-        return min(max(int((FRAME_S - spent_s) / self._crop_s), LEAST), MOST)
+        return min(max(int((FRAME_S - spent_s) / self._cell_s), LEAST), MOST)
 
-    def named(self, crops: int, seconds: float) -> None:
+    def named(self, cells: int, seconds: float) -> None:
         """So many took so long; of few a single one takes longer, and tells nothing."""
-        if crops >= LEAST:
-            weight = NEWEST if self._crop_s else 1.0
-            self._crop_s += weight * (seconds / crops - self._crop_s)
+        if cells >= LEAST:
+            weight = NEWEST if self._cell_s else 1.0
+            self._cell_s += weight * (seconds / cells - self._cell_s)
