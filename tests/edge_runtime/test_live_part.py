@@ -17,9 +17,9 @@ from heme_edge.crops import Image
 from heme_edge.detect import open_detector
 from heme_edge.detect.base import Detector, Finds
 from heme_edge.frames.base import Frame
-from heme_edge.ledger import CellLedger, Window
+from heme_edge.ledger import CellLedger, Entry, View, Window
 from heme_edge.ledger.parts import MARGIN_UM, part_around
-from heme_edge.live.analyser import NOTHING_NEW, Analysed, Analyser
+from heme_edge.live.analyser import NOTHING_NEW, Analysed, Analyser, _first
 from heme_edge.live.pace import FRAME_S, LEAST, MOST, Pace
 from heme_edge.live.part import NEAR_UM, Part
 from heme_edge.live.run import _warm_up
@@ -228,6 +228,28 @@ def test_as_many_cells_are_named_as_there_is_time_for() -> None:
     for _ in range(100):
         pace.named(8, 8 * FRAME_S / 6)
     assert pace.cells(0.0) in (5, 6)
+
+
+def test_a_quarter_goes_to_those_that_lack_least_and_the_rest_to_those_without_a_name() -> None:
+    cell = DetectedCell(0.0, 0.0, 20.0, 1.0)
+    view = View(0, 0.0, 0.0, np.zeros(3, np.float32), 0.0)
+
+    def pairs(*views: int) -> list[tuple[DetectedCell, Entry]]:
+        entries = [
+            Entry(x_um=0.0, y_um=0.0, radius_um=5.0, score=1.0, id=k, views=[view] * count)
+            for k, count in enumerate(views)
+        ]
+        return [(cell, entry) for entry in entries]
+
+    def turns(found: list[tuple[DetectedCell, Entry]]) -> list[int]:
+        return [len(entry.views) for _, entry in found]
+
+    waiting = pairs(2, 2, 1, 0, 0, 0, 0, 0, 0, 0)
+    assert turns(_first(waiting, 4)) == [2, 0, 0, 0]
+    assert turns(_first(waiting, 8)) == [2, 2, 0, 0, 0, 0, 0, 0]
+    assert turns(_first(pairs(2, 2, 1, 0), 4)) == [2, 0, 2, 1]
+    assert turns(_first(pairs(0, 0, 0, 0, 0), 4)) == [0] * 4
+    assert turns(_first(pairs(2, 1, 1), 4)) == [2, 1, 1]
 
 
 def test_on_a_slow_machine_fewer_are_named_of_a_frame_and_none_is_lost(

@@ -25,8 +25,12 @@ from heme_edge.stage import LOST
 from heme_edge.tally import UNCERTAIN, Tally
 
 NOTHING_NEW = "nothing-new"
+NEARLY = 4
+"""One cell in so many is named again while others have no name yet."""
 STILL_UM = 0.25
 """A stage that moves less between two frames stands still."""
+
+_Pair = tuple[DetectedCell, Entry]
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class Analyser:
     def _use(self, placed: Placed) -> tuple[list[Merged], str]:
         """Searches and names; returns merged entries, and why the frame was of no use."""
         merged: list[Merged] = []
-        pairs: dict[int, tuple[DetectedCell, Entry]] = {}
+        pairs: dict[int, _Pair] = {}
         start, area = time.perf_counter(), self.ledger.wanted(placed.window)
         if area is not None:
             merged, pairs = self._search(placed, area)
@@ -147,19 +151,17 @@ class Analyser:
             return [], NOTHING_NEW
         leaves = self._leaves(placed.window)
 
-        def turn(pair: tuple[DetectedCell, Entry]) -> tuple[bool, int, float]:
-            """Every cell is named once before any is twice; then those that lack least."""
-            views = len(pair[1].views)
-            return views > 0, -views, leaves(pair[1])
+        def lacks(pair: _Pair) -> tuple[int, float]:
+            return -len(pair[1].views), leaves(pair[1])
 
-        chosen = sorted(pairs.values(), key=turn)
+        chosen = sorted(pairs.values(), key=lacks)
         if self.pace is None:
             self._name(placed, chosen)
-            return merged, ""
-        found = time.perf_counter()
-        chosen = chosen[: self.pace.cells(found - start)]
-        self._name(placed, chosen)
-        self.pace.named(len(chosen), time.perf_counter() - found)
+        else:
+            found = time.perf_counter()
+            chosen = _first(chosen, self.pace.cells(found - start))
+            self._name(placed, chosen)
+            self.pace.named(len(chosen), time.perf_counter() - found)
         return merged, ""
 
     def _leaves(self, window: Window) -> Callable[[Entry], float]:
@@ -178,9 +180,7 @@ class Analyser:
 
         return soon
 
-    def _search(
-        self, placed: Placed, area: Area
-    ) -> tuple[list[Merged], dict[int, tuple[DetectedCell, Entry]]]:
+    def _search(self, placed: Placed, area: Area) -> tuple[list[Merged], dict[int, _Pair]]:
         """Enters what an area shows.
 
         Returns:
@@ -202,14 +202,14 @@ class Analyser:
             self._field = score.verdict
         can = Nameable.of(part.image, score, 0.0 if separate else HALF_CROP_UM / window.um_per_px)
         seen = self.ledger.see(window, cells, can.problem)
-        pairs: dict[int, tuple[DetectedCell, Entry]] = {}
+        pairs: dict[int, _Pair] = {}
         for cell, entry in zip(cells, seen.entries, strict=True):
             nameable = not can.problem(cell.x_px, cell.y_px, cell.radius_px)
             if nameable and self.ledger.needs_name(entry):
                 pairs.setdefault(entry.id, (part.in_frame(cell), entry))
         return seen.merged, pairs
 
-    def _known(self, placed: Placed) -> dict[int, tuple[DetectedCell, Entry]]:
+    def _known(self, placed: Placed) -> dict[int, _Pair]:
         """Cells that need not be found again to be named, where the ledger has them."""
         window, known = placed.window, self.ledger.nameless(placed.window)
         if not known:
@@ -222,7 +222,7 @@ class Analyser:
             if not can.problem(*circle)
         }
 
-    def _name(self, placed: Placed, chosen: Sequence[tuple[DetectedCell, Entry]]) -> None:
+    def _name(self, placed: Placed, chosen: Sequence[_Pair]) -> None:
         cells = [cell for cell, _ in chosen]
         image, um_per_px = placed.frame.image, placed.window.um_per_px
         said = self.namer.infer_cells(image, cells, um_per_px)
@@ -275,3 +275,15 @@ class Analyser:
         else:
             cell = self._so_far.get(entry.id)
         return ShownCell(x_px, y_px, radius_px, cell.name if cell else None, state)
+
+
+def _first(pairs: list[_Pair], count: int) -> list[_Pair]:
+    """So many of the cells that can be named, those that lack least coming first.
+
+    A quarter are those, so that cells are counted soon; the others are those that have no name
+    yet, before which no other is named again: the stage may jump.
+    """
+    named = [pair for pair in pairs if pair[1].views]
+    nearly = named[: count // NEARLY]
+    nameless = [pair for pair in pairs if not pair[1].views]
+    return [*nearly, *nameless, *named[len(nearly) :]][:count]
