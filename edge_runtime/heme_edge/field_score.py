@@ -131,10 +131,10 @@ def score_field(
     green = np.ascontiguousarray(small[..., 1])
     size = image.shape[1], image.shape[0]
     shape = _grid(small)
-    if at_share(_levels(green), 0.95) < MIN_BRIGHT:
+    if at_share(levels_of(green), 0.95) < MIN_BRIGHT:
         return _whole(BLACK, shape, size)
     view = inner_part(field_of_view(small))
-    glass = max(float(at_share(_levels(green, view), 0.97)), glass or 1.0)
+    glass = max(float(at_share(levels_of(green, view), 0.97)), glass or 1.0)
     verdicts, blurs = _judge(green, view, glass, shape, thick)
     in_view = verdicts >= 0
     counts = np.bincount(verdicts[in_view], minlength=len(VERDICTS))
@@ -192,7 +192,7 @@ def _judge(
         inside = view[window]
         if np.count_nonzero(inside) < LEAST_IN_VIEW * inside.size:
             continue
-        levels = _levels(green[window], inside)
+        levels = levels_of(green[window], inside)
         if contrast(levels) < MIN_CONTRAST:
             verdicts[place] = VERDICTS.index(EMPTY)
             continue
@@ -229,8 +229,8 @@ def at_share(levels: NDArray[np.float64], share: float) -> int:
     return int(np.searchsorted(np.cumsum(levels), share))
 
 
-def _levels(green: NDArray[np.uint8], view: Mask | None = None) -> NDArray[np.float64]:
-    """Shares of the 256 levels of green."""
+def levels_of(green: NDArray[np.uint8], view: Mask | None = None) -> NDArray[np.float64]:
+    """Shares of the 256 levels of green ``[H, W]``, where it is in view; ``[256]``."""
     import cv2
 
     mask = None if view is None else view.astype(np.uint8)

@@ -30,6 +30,7 @@ from heme_edge.field_score import (
     edge_blur_um,
     inner_part,
     is_heap,
+    levels_of,
     steepness,
 )
 from heme_edge.stage.placement import LOST, Placement
@@ -106,7 +107,7 @@ class Gates:
         step = max(1, round((image.shape[0] * image.shape[1] / LOOK_PX) ** 0.5))
         small = image[::step, ::step]
         green, view = np.ascontiguousarray(small[..., 1]), self._field_of_view(small)
-        reason = _light(green[view])
+        reason = _light(levels_of(green, view))
         if reason and reason != TOO_THICK:
             return Look(reason, 0.0)
         tiles = _tiles(image[..., 1], green, view, round(TILE_UM / self._um_per_px), step)
@@ -145,9 +146,8 @@ class Gates:
         return 1 / (1 + beyond), beyond <= 1 and blur_um <= max(MAX_BLUR_UM, best)
 
 
-def _light(green: NDArray[np.uint8]) -> str:
-    """``black``, ``saturated``, ``empty``, ``too-thick`` or nothing, of what is in view."""
-    levels = np.bincount(green, minlength=256) / max(1, green.size)
+def _light(levels: NDArray[np.float64]) -> str:
+    """``black``, ``saturated``, ``empty``, ``too-thick`` or nothing, by the levels in view."""
     glass = at_share(levels, 0.97)
     if at_share(levels, 0.95) < MIN_BRIGHT:
         return BLACK
