@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from heme_train.data import open_crops
+from heme_train.fit import fit
 from heme_train.recipe import Recipe
 
 ROLES = ("fold0", "fold1", "fold2", "fold3", "fold4", "confidence", "test")
@@ -51,6 +54,17 @@ def drawn_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+TINY = Recipe(network="test_efficientnet", weights="none", epochs=3, draws=96, batch=16)
+
+
 @pytest.fixture
 def tiny() -> Recipe:
-    return Recipe(network="test_efficientnet", weights="none", epochs=3, draws=96, batch=16)
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def drawn_teacher(drawn_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run of ``--folds all``; copy it to change it."""
+    run = tmp_path_factory.mktemp("teacher") / "run"
+    fit(open_crops(drawn_crops), run, replace(TINY, hold_out="all", epochs=1, draws=48))
+    return run

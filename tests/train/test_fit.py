@@ -9,10 +9,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from heme_edge.errors import HemeError
 from heme_train.data import FOLDS, open_crops
@@ -21,7 +23,7 @@ from heme_train.models import RUN_FILE, WEIGHTS_FILE
 from heme_train.recipe import Recipe
 from heme_train.runs import load_run
 from heme_train.state import rate_at
-from heme_train.teacher import teach
+from heme_train.teacher import TAUGHT_FILE, taught, teach
 
 
 def test_it_learns_and_says_so(drawn_crops: Path, tmp_path: Path, tiny: Recipe) -> None:
@@ -203,23 +205,54 @@ def test_it_stops_early_and_keeps_the_best(drawn_crops: Path, tmp_path: Path, ti
 
 
 def test_a_student_learns_from_folds_it_was_not_shown(
-    drawn_crops: Path, tmp_path: Path, tiny: Recipe
+    drawn_crops: Path, drawn_teacher: Path, tmp_path: Path, tiny: Recipe
 ) -> None:
     crops = open_crops(drawn_crops)
-    teacher = tmp_path / "teacher"
-    fit(crops, teacher, replace(tiny, hold_out="all", epochs=1, draws=48))
+    teacher = shutil.copytree(drawn_teacher, tmp_path / "teacher")
     rows = crops.select(["fold3"])
     split = crops.digest()
-    taught = teach(teacher, crops, rows, ["ER", "L2", "M1"], split)
-    assert taught.shape == (len(rows), 3)
-    assert taught.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    told = teach(teacher, crops, rows, ["ER", "L2", "M1"], split)
+    assert told.shape == (len(rows), 3)
+    assert told.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
     shutil.copy(teacher / "fold0" / WEIGHTS_FILE, teacher / "fold4" / WEIGHTS_FILE)
     again = teach(teacher, crops, rows, ["ER", "L2", "M1"], split)
-    assert np.array_equal(taught, again), "only the member that held fold3 out may speak of it"
+    assert np.array_equal(told, again), "only the member that held fold3 out may speak of it"
     student = replace(tiny, teacher=str(teacher), epochs=2)
     fit(crops, tmp_path / "student", student)
     with pytest.raises(HemeError, match="held out fold0"):
         fit(crops, tmp_path / "other", replace(tiny, teacher=str(tmp_path / "student")))
+
+
+def test_a_resumed_student_is_not_taught_again(
+    drawn_crops: Path,
+    drawn_teacher: Path,
+    tmp_path: Path,
+    tiny: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crops, asked, run = open_crops(drawn_crops), [], tmp_path / "student"
+    teacher = shutil.copytree(drawn_teacher, tmp_path / "teacher")
+
+    def counted(*given: Any) -> NDArray[np.float32]:
+        asked.append(given)
+        return teach(*given)
+
+    def stop(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("heme_train.teacher.teach", counted)
+    student = replace(tiny, teacher=str(teacher), epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(crops, run, student, report=stop)
+    fit(crops, run, student)
+    assert len(asked) == 1
+    assert not (run / TAUGHT_FILE).exists()
+    kept = run / TAUGHT_FILE
+    given = crops, crops.select(["fold3"]), ["ER", "L2", "M1"], crops.digest()
+    first = taught(kept, teacher, *given)
+    shutil.copy(teacher / "fold0" / WEIGHTS_FILE, teacher / "fold3" / WEIGHTS_FILE)
+    assert not np.array_equal(taught(kept, teacher, *given), first), "another teacher"
+    assert len(asked) == 3
 
 
 def test_no_picture_outside_the_training_rows_is_ever_shown(

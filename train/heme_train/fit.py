@@ -36,6 +36,7 @@ from heme_train.plan import check_classes, check_kind, check_start, describe, ro
 from heme_train.recipe import Recipe
 from heme_train.runs import ENSEMBLE_FILE
 from heme_train.state import State
+from heme_train.teacher import TAUGHT_FILE, taught
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,7 +136,7 @@ def fit_fold(
     split = digests["crops_sha256"] + digests["extra_sha256"]
     state = State(recipe, codes, team)
     state.load(run / CHECKPOINT_FILE, split)
-    lesson = _lesson(crops, training, codes, recipe, digests["crops_sha256"])
+    lesson = _lesson(crops, training, codes, recipe, run, digests["crops_sha256"], team)
     loss = loss_for(recipe, codes, lesson.sources, training).to(state.device)
     looks = measure_looks(crops, training, recipe.seed)
     if is_bundle(recipe.weights) and state.epoch == 0:
@@ -151,28 +152,29 @@ def fit_fold(
             report(_progress(state, seconds))
     if team.first:
         state.save_weights(run / WEIGHTS_FILE, state.best or state.averaged(), split)
-        (run / CHECKPOINT_FILE).unlink(missing_ok=True)
+        for file in (CHECKPOINT_FILE, TAUGHT_FILE):
+            (run / file).unlink(missing_ok=True)
     team.wait()
     return run / WEIGHTS_FILE
 
 
 def _lesson(
-    crops: CropSet, training: list[Crop], codes: list[str], recipe: Recipe, split: str
+    crops: CropSet,
+    training: list[Crop],
+    codes: list[str],
+    recipe: Recipe,
+    run: Path,
+    split: str,
+    team: Team,
 ) -> Lesson:
     teacher = None
     if recipe.teacher:
-        from heme_train.teacher import teach
-
-        cells = [c for c in training if c.code != BACKGROUND]
-        told = dict(
-            zip(
-                (c.file for c in cells),
-                teach(Path(recipe.teacher), crops, cells, codes, split),
-                strict=True,
-            )
+        cells = [i for i, c in enumerate(training) if c.code != BACKGROUND]
+        rows, path = [training[i] for i in cells], Path(recipe.teacher)
+        teacher = np.zeros((len(training), len(codes)), np.float32)
+        teacher[cells] = team.agreed(
+            taught(run / TAUGHT_FILE, path, crops, rows, codes, split) if team.first else None
         )
-        nothing = np.zeros(len(codes), np.float32)
-        teacher = np.stack([told.get(c.file, nothing) for c in training])
     sources = sorted({c.source for c in training})
     forbidden = forbidden_hashes(crops, training)
     for c in training:  # here too, where it is one sentence and before the first epoch

@@ -159,14 +159,9 @@ class State:
         Raises:
             HemeError: it is of another recipe, other classes or another split.
         """
-        import torch
-
         if not path.is_file():
             return
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises what the damaged archive made it stumble on
-            raise HemeError(f"'{path}' cannot be read: {error}", "Delete it") from error
+        content = read_saved(path)
         for name, value in self._described(split).items():
             if content.get(name) != value:
                 raise HemeError(
@@ -240,3 +235,18 @@ def save_atomically(path: Path, content: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     torch.save(content, part)
     part.replace(path)
+
+
+def read_saved(path: Path) -> dict[str, Any]:
+    """What ``save_atomically`` wrote.
+
+    Raises:
+        HemeError: it cannot be read.
+    """
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises what the damaged archive made it stumble on
+        raise HemeError(f"'{path}' cannot be read: {error}", "Delete it") from error
+    return dict(content)
