@@ -28,6 +28,13 @@ def taught(
 
     A file of another teacher or of other rows is written anew.
 
+    Args:
+        kept: where, such as ``taught.pt`` in the student's run folder.
+        path, crops, rows, codes, split: see ``teach``.
+
+    Returns:
+        probabilities ``[N, C]``.
+
     Raises:
         HemeError: see ``teach``; or the file cannot be read.
     """
